@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both make .venv first, and are quick the second time.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test dev install lint types bench clean
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+install: $(STAMP)
+
+demo: install  ## generate the demo shop, build the whole graph, print the evaluation
+	WHETSTONE_SOURCE=demo WHETSTONE_DATA= $(BIN)/whetstone demo-catalog --if-missing
+	WHETSTONE_SOURCE=demo WHETSTONE_DATA= $(BIN)/whetstone build
+	WHETSTONE_SOURCE=demo WHETSTONE_DATA= $(BIN)/whetstone report
+
+dev: install  ## the Dagster UI on the same history as the command line
+	$(BIN)/whetstone dev
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint sql --processes 2 --disable-progress-bar
+
+types: install
+	$(BIN)/mypy
+
+test: lint types  ## lint, types, tests
+	$(BIN)/python -m pytest
+
+bench: install  ## speed and memory against named peers
+	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -s
+
+clean:
+	rm -rf .whetstone .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,59 @@
+"""Wiring of the catalog: what the feed lands (external assets) and which categories each query belongs to."""
+
+import dagster as dg
+
+from whetstone.platform.asset import OWNERS, asset, result
+from whetstone.platform.partitions import CATEGORIES
+from whetstone.platform.settings import Settings
+from whetstone.platform.warehouse import Warehouse
+
+EXTERNAL = [
+    dg.AssetSpec(
+        ["raw", "catalog"],
+        partitions_def=CATEGORIES,
+        group_name="sources",
+        kinds={"duckdb"},
+        owners=OWNERS,
+        description="Products as the feed landed them, by category. The feed reports a new version when a category's rows changed.",
+    ),
+    *(
+        dg.AssetSpec(["raw", name], group_name="sources", kinds={"duckdb"}, owners=OWNERS, description=description)
+        for name, description in {
+            "queries": "Queries as the feed landed them, with their segment.",
+            "judgments": "Human judgments as the feed landed them.",
+            "engagement": "Clicks, carts and purchases as the feed landed them.",
+            "synonyms": "The source's synonym file in Solr's format, if it has one.",
+        }.items()
+    ),
+]
+
+
+@asset(
+    schema="staging",
+    group="catalog",
+    kinds={"scikitlearn", "duckdb"},
+    deps=["raw.catalog", "raw.queries", "raw.judgments", "raw.engagement"],
+    uses=["route_neighbours"],
+    by_category=False,
+)
+def query_routes(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.MaterializeResult:
+    """One row per query x category that the query may belong to, at most three, with a probability.
+
+    By the categories of its judged or engaged products where they are known, otherwise of its nearest products. Test queries
+    never use their judgments.
+    """
+    from whetstone.catalog.routing import route
+
+    routes = route(
+        warehouse.table("raw.queries"),
+        warehouse.table("raw.judgments"),
+        warehouse.table("raw.engagement"),
+        warehouse.table("raw.catalog", columns="product_id, category, text"),
+        neighbours=settings.route_neighbours,
+    )
+    written = warehouse.replace("staging.query_routes", routes)
+    methods = routes.drop_duplicates("query_id")["method"].value_counts().to_dict()
+    return result(written, metadata={f"count_{method}": int(count) for method, count in methods.items()})
+
+
+ASSETS = [query_routes]

@@ -1,0 +1,1 @@
+"""The demo shop: a generated catalog whose relevance is known by construction."""

@@ -1,0 +1,111 @@
+"""The feed: notices what changed in a shop's files, lands it, and tells Dagster the new content versions. No run, no work downstream.
+
+`refresh` is what both the sensor and `whetstone build` call. A feed is all or nothing: bad input raises and leaves the last good
+landing in place.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from whetstone.platform.asset import key_of
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.files import atomic_write
+from whetstone.platform.history import History
+from whetstone.platform.partitions import categories
+from whetstone.platform.registry import registry_of
+from whetstone.platform.settings import Settings
+from whetstone.platform.warehouse import Warehouse, exists
+
+
+@dataclass
+class Feed:
+    """What changed since Dagster last heard: versions to report and categories that came or went."""
+
+    events: list[dg.AssetMaterialization] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstance) -> Feed:
+    """Land the source if its files changed, and compare what is landed with what Dagster knows.
+
+    Raises:
+        WhetstoneError: the files break a contract; nothing was changed.
+    """
+    landed = _land_if_changed(settings, warehouse)
+    versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {
+        ("raw.catalog", category): (version, {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]})
+        for category, version in landed["category_versions"].items()
+    }
+    versions |= {(f"raw.{table}", None): (version, {"dagster/row_count": landed["counts"].get(table, 0)}) for table, version in landed["versions"].items()}
+    incumbent = registry_of(settings).start(settings.encoder, lambda: _base_encoder(settings)).incumbent
+    versions[("models.incumbent_encoder", None)] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
+
+    known, wanted = set(categories(instance)), set(landed["category_versions"])
+    feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])
+    history = History(instance)
+    for (table, partition), (version, metadata) in sorted(versions.items(), key=str):
+        last = history.latest(key_of(table)).get(partition)
+        if last is None or last.data_version != version:
+            feed.events.append(
+                dg.AssetMaterialization(key_of(table), partition=partition, metadata=metadata, tags={"dagster/data_version": version})
+            )
+    for category in feed.removed:
+        warehouse.drop_category(category)
+    return feed
+
+
+def apply(feed: Feed, instance: dg.DagsterInstance) -> None:
+    """Tell an instance what changed (the sensor's result does the same through the daemon)."""
+    if feed.added:
+        instance.add_dynamic_partitions("category", feed.added)
+    for category in feed.removed:
+        instance.delete_dynamic_partition("category", category)
+    for event in feed.events:
+        instance.report_runless_asset_event(event)
+
+
+@dg.sensor(name="feed", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=__doc__)
+def feed_sensor(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+    """Lands changed files and reports changed categories."""
+    from whetstone.platform.partitions import CATEGORIES
+
+    try:
+        feed = refresh(settings, warehouse, context.instance)
+    except WhetstoneError as error:
+        return dg.SkipReason(str(error))
+    requests = [CATEGORIES.build_add_request(feed.added)] if feed.added else []
+    requests += [CATEGORIES.build_delete_request(feed.removed)] if feed.removed else []
+    if not feed.events and not requests:
+        return dg.SkipReason("the source's files hold what was landed last")
+    return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=feed.events)
+
+
+def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from whetstone.catalog.landing import land
+    from whetstone.catalog.source import fingerprint, open_source
+    from whetstone.platform.files import file_sha256
+
+    source = open_source(settings, require_files=True)
+    state, path = fingerprint(source), settings.root / "feed.json"
+    if path.exists() and (last := json.loads(path.read_text())).get("fingerprint") == state:
+        with warehouse.get_connection() as connection:
+            if all(exists(connection, f"raw.{table}") for table in ("catalog", "queries", "judgments", "engagement")):
+                return last
+    with warehouse.get_connection() as connection:
+        landed = asdict(land(connection, source))
+    landed["versions"]["synonyms"] = file_sha256(source.synonyms) if source.synonyms else "none"
+    atomic_write(path, json.dumps({**landed, "fingerprint": state}, indent=1))
+    return landed
+
+
+def _base_encoder(settings: Settings) -> Any:
+    from whetstone.retrieval.encode import encoder_folder
+
+    return encoder_folder(settings.encoder)

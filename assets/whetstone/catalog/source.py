@@ -1,0 +1,230 @@
+"""A source: a folder with four SELECTs and a `source.yml`, joined with a shop's folder of files.
+
+    sql/sources/<name>/{products,queries,judgments,engagement}.sql   plain DuckDB SQL; files are bound as `$<key>`, also `$locale`
+    sql/sources/<name>/source.yml                                    SourceSpec: which files, which guideline, how texts are made
+
+DuckDB 1.5 binds prepared parameters inside table functions (`read_csv($products)`), so no path is ever pasted into SQL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from whetstone.catalog.contracts import CONTRACTS
+from whetstone.catalog.text import DEFAULT_TEMPLATE, check_template
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.settings import Settings
+
+_GLOB = set("*?[")
+
+
+class FileSpec(BaseModel):
+    """One entry under `files`: where it lies below the data folder (a name, a glob, or a folder), and whether it may be absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(min_length=1)
+    optional: bool = False
+
+    @field_validator("path")
+    @classmethod
+    def _below_the_data_folder(cls, path: str) -> str:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise ValueError("must lie below the data folder: a relative path without '..'")
+        return path
+
+
+class SourceSpec(BaseModel):
+    """What `source.yml` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$", description="The folder's name.")
+    description: str = Field(min_length=1, description="What this catalog is, in a sentence.")
+    files: dict[str, FileSpec] = Field(min_length=1, description="The files by the key that the SQL binds as `$key`.")
+    guideline: str = Field(description="Grading guideline: the name of a file under whetstone/guidelines.")
+    category_depth: int = Field(1, ge=1, le=9, description="How many levels of the path make a product's category, the unit of work.")
+    text: str = Field(DEFAULT_TEMPLATE, description="Template of the text that encoders and annotators see of a product.")
+    locale: str = Field(description="Bound as `$locale`, for files that hold several.")
+    synonyms: str | None = Field(None, description="Synonyms in Solr's format, a file below the data folder.")
+
+    @field_validator("files")
+    @classmethod
+    def _keys_are_parameters(cls, files: dict[str, FileSpec]) -> dict[str, FileSpec]:
+        for key in files:
+            if not (key.isascii() and key.isidentifier()) or key == "locale":
+                raise ValueError(f"the key {key!r} can't be bound as a parameter: use letters, digits and _, and not `locale`")
+        return files
+
+    @field_validator("text")
+    @classmethod
+    def _is_a_template(cls, text: str) -> str:
+        return check_template(text)
+
+    @field_validator("synonyms")
+    @classmethod
+    def _synonyms_below_the_data_folder(cls, path: str | None) -> str | None:
+        return path if path is None else FileSpec(path=path).path
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source with its files found.
+
+    Attributes:
+        spec: what source.yml says.
+        folder: the folder of SQL.
+        data: the shop's folder of files.
+        selects: table -> SQL text.
+        binds: table -> the parameters of its SELECT: file keys, and perhaps `locale`.
+        files: file key -> the files found, sorted; empty if none.
+    """
+
+    spec: SourceSpec
+    folder: Path
+    data: Path
+    selects: Mapping[str, str]
+    binds: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, tuple[Path, ...]]
+
+    @property
+    def missing(self) -> list[str]:
+        """Keys of files that have to be there and are not."""
+        return [key for key, file in self.spec.files.items() if not self.files[key] and not file.optional]
+
+    def is_skipped(self, table: str) -> bool:
+        """Whether a file that this table's SELECT needs is absent, so that the table stays empty."""
+        return any(not self.files[key] for key in self.file_keys(table))
+
+    def file_keys(self, table: str) -> list[str]:
+        """Keys of the files that this table's SELECT reads."""
+        return [key for key in self.binds[table] if key in self.files]
+
+    def parameters(self, table: str) -> dict[str, Any]:
+        """What to bind in this table's SELECT: a path for a single file, a list for a glob or folder, and the locale."""
+        return {name: self._bound(name) if name in self.files else self.spec.locale for name in self.binds[table]}
+
+    def relative(self, path: Path) -> str:
+        """A file's path below the data folder, for messages."""
+        return str(path.relative_to(self.data))
+
+    @property
+    def synonyms(self) -> Path | None:
+        """The synonyms file, if the source names one."""
+        return self.data / self.spec.synonyms if self.spec.synonyms else None
+
+    def _bound(self, key: str) -> str | list[str]:
+        paths = [str(path) for path in self.files[key]]
+        return paths[0] if len(paths) == 1 and not _GLOB & set(self.spec.files[key].path) else paths
+
+
+def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool = True) -> Source:
+    """Read a source's folder and find its files.
+
+    Args:
+        sql_dir: the folder that holds `sources/`.
+        name: the source.
+        data_dir: the shop's folder of files.
+        require_files: False lets required files be absent (`Source.missing`), so that a check can report them with everything else.
+
+    Raises:
+        WhetstoneError: unknown source, unusable source.yml or SQL, no data folder, a required file that is not there.
+    """
+    folder = sql_dir / "sources" / name
+    known = sorted(path.parent.name for path in (sql_dir / "sources").glob("*/source.yml"))
+    if name not in known:
+        raise WhetstoneError(
+            f"unknown source {name!r}: there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}; set WHETSTONE_SOURCE"
+        )
+    spec = _read_spec(folder / "source.yml")
+    if spec.name != name:
+        raise WhetstoneError(f"{folder / 'source.yml'}: name is {spec.name!r}, but the folder is {name!r}; let them agree")
+    if not data_dir.is_dir():
+        raise WhetstoneError(f"data folder {data_dir} of source {name} is not there; set WHETSTONE_DATA to the folder with its files")
+    selects, binds = {}, {}
+    for table in CONTRACTS:
+        path = folder / f"{table}.sql"
+        if not path.is_file():
+            raise WhetstoneError(f"source {name} has no {path}; write its SELECT (sql/sources/README.md)")
+        selects[table] = path.read_text(encoding="utf-8")
+        binds[table] = _parameters(path, selects[table])
+        if unknown := sorted(set(binds[table]) - {*spec.files, "locale"}):
+            raise WhetstoneError(
+                f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {', '.join(spec.files)}, locale"
+            )
+    data = data_dir.resolve()
+    source = Source(spec, folder, data, selects, binds, {key: _find(data, file.path) for key, file in spec.files.items()})
+    if require_files and source.missing:
+        lines = [f"  {key}: no file {spec.files[key].path}" for key in source.missing]
+        raise WhetstoneError(
+            f"source {name} misses files in {data}:\n" + "\n".join(lines) + f"\nPut them there, or set the path in {folder / 'source.yml'}."
+        )
+    if source.synonyms and not source.synonyms.is_file() and require_files:
+        raise WhetstoneError(
+            f"source {name}: synonyms file {source.synonyms} is not there; put it there, or take `synonyms` out of source.yml"
+        )
+    return source
+
+
+def open_source(settings: Settings, *, require_files: bool = False) -> Source:
+    """The source that the settings name; with `require_files` a missing required file is an error."""
+    return load_source(settings.sql_dir, settings.source, settings.data_dir, require_files=require_files)
+
+
+def fingerprint(source: Source) -> str:
+    """A hash of what the feed is made of: path, size, times and inode of each file, and the text of the SQL and source.yml.
+
+    Equal means that nothing needs to be read again; a new fingerprint says no more than that reading is worth it.
+    """
+    digest = hashlib.sha256((source.folder / "source.yml").read_bytes())
+    for table, select in source.selects.items():
+        digest.update(f"\0{table}\0{select}".encode())
+    for key in sorted(source.files):
+        for path in source.files[key]:
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                raise WhetstoneError(
+                    f"{path} vanished while source {source.spec.name} was being read; build again when the feed is complete"
+                ) from None
+            fields = (key, source.relative(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            digest.update(repr(fields).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _find(data: Path, pattern: str) -> tuple[Path, ...]:
+    """Files of a pattern; of a folder (a hive, or a part per writer) every file below that isn't hidden or a marker like `_SUCCESS`."""
+    if (data / pattern).is_file():
+        return (data / pattern,)
+    found = data.glob(pattern) if _GLOB & set(pattern) else [data / pattern]
+    files = {below for path in found for below in ([path] if path.is_file() else path.rglob("*")) if below.is_file()}
+    return tuple(sorted(path for path in files if not any(part[0] in "._" for part in path.relative_to(data).parts)))
+
+
+def _parameters(path: Path, select: str) -> tuple[str, ...]:
+    """Names of the parameters of a file's one SELECT."""
+    try:
+        statements = duckdb.extract_statements(select)
+    except duckdb.Error as error:
+        raise WhetstoneError(f"{path}: {str(error).strip()}") from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise WhetstoneError(f"{path} must hold one SELECT and nothing else")
+    return tuple(sorted(statements[0].named_parameters))
+
+
+def _read_spec(path: Path) -> SourceSpec:
+    try:
+        return SourceSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WhetstoneError(f"{path} is not YAML: {error}") from None
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise WhetstoneError(f"{path} is not usable (keys are described in sql/sources/README.md):\n" + "\n".join(lines)) from None

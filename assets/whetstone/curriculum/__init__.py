@@ -1,0 +1,1 @@
+"""The curriculum room: from graded, tiered pairs to the rows that a training stage reads."""

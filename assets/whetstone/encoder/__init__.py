@@ -1,0 +1,1 @@
+"""The encoder room: recipes, losses, batch samplers and the training of one stage."""

@@ -1,0 +1,244 @@
+"""One stage of a recipe: warm start, training with sentence-transformers' trainer, best checkpoint on dev queries.
+
+Notable:
+- The start itself is judged first (step 0). If no checkpoint beats it, its weights are what the stage returns: with a few thousand labels
+  training often makes a good base encoder worse, and a stage must not be able to do harm on dev.
+- With `weight_averaging` = a the weights that are judged and kept are (1 - a) * trained + a * start (Wortsman et al., WiSE-FT, arXiv
+  2109.01903); training itself goes on from the trained ones.
+- Too few rows: the stage is skipped, the weights pass through, and the result says why.
+- The result folder holds an ordinary sentence-transformers model and nothing else; it is rewritten whenever a checkpoint is better, so no
+  second copy of the weights is held in memory.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.losses.merged_forward import column_merging_disabled
+from tqdm import tqdm
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from whetstone.curriculum.instances import (
+    Instances,
+    Material,
+    bce_instances,
+    mnr_instances,
+    text_columns,
+    triplet_instances,
+)
+from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, DevSet
+from whetstone.encoder.losses import build_loss
+from whetstone.encoder.recipes import Stage
+from whetstone.encoder.samplers import conflict_free
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.precision import has_bf16, pick_device
+from whetstone.retrieval.encode import resolve_encoder
+
+BUILDERS = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did. Curves are (step, value); `seconds` is a measurement, not content: leave it out of anything that is hashed."""
+
+    loss_curve: list[tuple[int, float]]
+    dev_curve: list[tuple[int, float]]
+    best_step: int
+    dev_metric: float
+    steps: int
+    instances: int
+    skipped: str | None = None
+    learned: dict[str, float] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
+
+
+def stage_instances(stage: Stage, material: Material, seed: int) -> Instances:
+    """The training rows that a stage declares."""
+    return BUILDERS[stage.loss](
+        material,
+        seed=seed,
+        positives=stage.positives,
+        positive_grade=stage.positive_grade,
+        negatives=stage.negatives,
+        negatives_per_positive=stage.negatives_per_positive,
+    )
+
+
+def train_stage(
+    folder: Path,
+    start: str | Path,
+    stage: Stage,
+    instances: pd.DataFrame,
+    dev: DevSet,
+    *,
+    seed: int,
+    device: str = "auto",
+    progress: bool = False,
+) -> StageResult:
+    """Train one stage and leave its best weights in `folder`.
+
+    Args:
+        folder: where the model is written; made if absent.
+        start: folder or hub name of the model to start from.
+        stage: loss and hyper-parameters.
+        instances: rows from `stage_instances`.
+        dev: queries that choose the checkpoint.
+        seed: of shuffling and dropout. Same seed, same weights (on one thread and the same machine).
+        device: `auto`, `cpu` or `cuda`.
+        progress: show a progress bar.
+
+    Raises:
+        WhetstoneError: the loss became infinite or not a number.
+    """
+    began = perf_counter()
+    device = pick_device(device)
+    # a model of its own: `load_encoder` shares what it loads, and training changes the weights in place
+    model = SentenceTransformer(resolve_encoder(str(start)), device=device)
+    choice = _BestOnDev(model, DevEvaluator(dev), stage, folder, progress)
+    choice.judge(0)
+    skipped, learned = None, {}
+    if len(instances) < stage.min_instances:
+        skipped = f"{len(instances)} instances are fewer than min_instances = {stage.min_instances}: the weights of the start pass through"
+    else:
+        learned = _train(model, stage, instances, choice, seed, device)
+    return StageResult(
+        loss_curve=choice.loss_curve,
+        dev_curve=choice.dev_curve,
+        best_step=choice.best_step,
+        dev_metric=choice.best,
+        steps=choice.dev_curve[-1][0],
+        instances=len(instances),
+        skipped=skipped,
+        learned=learned,
+        seconds=perf_counter() - began,
+    )
+
+
+def _train(
+    model: SentenceTransformer, stage: Stage, instances: pd.DataFrame, choice: _BestOnDev, seed: int, device: str
+) -> dict[str, float]:
+    """Run the trainer; the parameters that the loss itself learned."""
+    columns = [*text_columns(instances), *(["label"] if "label" in instances else [])]
+    loss = build_loss(model, stage)
+    own = {name: parameter for name, parameter in loss.named_parameters() if not name.startswith("model.")}
+    with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=scratch,
+            seed=seed,
+            use_cpu=device == "cpu",
+            bf16=has_bf16(device),
+            num_train_epochs=stage.epochs,
+            per_device_train_batch_size=stage.batch_size,
+            learning_rate=stage.learning_rate,
+            learning_rate_mapping={f"^{name}$": stage.scale_learning_rate for name in own},
+            warmup_steps=stage.warmup_ratio,
+            lr_scheduler_type="linear",
+            batch_sampler=conflict_free(instances) if stage.loss == "mnr" else "batch_sampler",
+            dataloader_pin_memory=device != "cpu",
+            logging_steps=0.02,
+            logging_nan_inf_filter=False,
+            save_strategy="no",
+            eval_strategy="no",
+            report_to="none",
+        )
+        dataset = Dataset.from_pandas(instances[columns], preserve_index=False)
+        trainer = _Trainer(model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[choice])
+        trainer.data_collator.max_length = min(stage.max_length, model.max_seq_length or stage.max_length)
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        steps = stage.epochs * len(trainer.get_train_dataloader())
+        arguments.max_steps = min(steps, stage.max_steps or steps)
+        trainer.train()
+    return {name: parameter.detach().item() for name, parameter in own.items()}
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """The library's trainer, without its model card and without padding queries to the length of products."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: the card looks up data sets and base models on the hub."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """As in the library; each column goes through the model by itself."""
+        with column_merging_disabled():
+            return super().compute_loss(*args, **kwargs)
+
+
+class _BestOnDev(TrainerCallback):
+    """Judges the weights on dev at evenly spread steps, keeps the best in `folder`, collects both curves and shows progress."""
+
+    def __init__(
+        self, model: SentenceTransformer, evaluator: DevEvaluator, stage: Stage, folder: Path, progress: bool
+    ) -> None:
+        self.model, self.evaluator, self.stage, self.folder, self.progress = model, evaluator, stage, folder, progress
+        self.loss_curve: list[tuple[int, float]] = []
+        self.dev_curve: list[tuple[int, float]] = []
+        self.best, self.best_step = -math.inf, 0
+        share = stage.weight_averaging
+        self.start = {name: weight.detach().clone() for name, weight in model.named_parameters()} if share else {}
+
+    def judge(self, step: int) -> None:
+        """Evaluate and, if better than everything before, save. Equally good later weights are not better."""
+        training = self.model.training
+        with averaged(self.model, self.start, self.stage.weight_averaging):
+            value = self.evaluator(self.model)[METRIC]
+            self.dev_curve.append((step, value))
+            if value > self.best:
+                self.best, self.best_step = value, step
+                self.model.save_pretrained(str(self.folder), create_model_card=False)
+        self.model.train(training)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Plan the evaluations, now that the number of steps is known."""
+        count = self.stage.evaluations_per_epoch * self.stage.epochs
+        self.when = {math.ceil(state.max_steps * (part + 1) / count) for part in range(count)}
+        self.bar = tqdm(total=state.max_steps, desc=self.stage.name, unit="step", disable=not self.progress)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count, and evaluate where planned."""
+        self.bar.update()
+        if state.global_step in self.when:
+            self.judge(state.global_step)
+            self.bar.set_postfix({METRIC: f"{self.dev_curve[-1][1]:.4f}", "best": f"{self.best:.4f}"})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Collect the loss; a broken one ends the training instead of spoiling the weights in silence."""
+        if logs and "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise WhetstoneError(
+                    f"stage {self.stage.name}: the loss is {logs['loss']} at step {state.global_step}; lower its learning_rate"
+                )
+            self.loss_curve.append((state.global_step, logs["loss"]))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+@contextmanager
+def averaged(model: SentenceTransformer, start: dict[str, torch.Tensor], share: float) -> Iterator[None]:
+    """Within the block the model has (1 - share) * its own + share * the start's weights; afterwards exactly its own again."""
+    if not share:
+        yield
+        return
+    with torch.no_grad():
+        own = {name: weight.clone() for name, weight in model.named_parameters()}
+        for name, weight in model.named_parameters():
+            weight.lerp_(start[name], share)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.copy_(own[name])

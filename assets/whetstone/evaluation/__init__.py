@@ -1,0 +1,1 @@
+"""Evaluation: metrics, significance, the champion gate and the report."""

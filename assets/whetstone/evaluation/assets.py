@@ -1,0 +1,143 @@
+"""Wiring of evaluation: every system on dev and test queries over the whole catalog, the champion gate, the report."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from whetstone.grading.guideline import Guideline
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import artifact_name, asset, result
+from whetstone.platform.registry import registry_of
+from whetstone.platform.settings import Settings
+from whetstone.platform.warehouse import Warehouse
+
+
+def assets(stages: list[str], guideline: Guideline) -> list[dg.AssetsDefinition]:
+    """The evaluation assets for the checkpoints of these training stages."""
+    return [_evaluation(stages, guideline), champion, report]
+
+
+def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
+    @asset(
+        schema="marts",
+        group="evaluation",
+        kinds={"python", "duckdb"},
+        deps=["staging.products", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
+        uses=["depth", "bm25_k1", "bm25_b", "seed"],
+        version=f"1-{guideline.version}",
+        by_category=False,
+    )
+    def evaluation(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: Warehouse,
+        artifacts: dg.ResourceParam[Artifacts],
+    ) -> dg.MaterializeResult:
+        """One row per system x dev or test query: every metric, over the full catalog and without routing."""
+        from whetstone.catalog.source import open_source
+        from whetstone.evaluation.contestants import Contest, evaluate_systems
+        from whetstone.platform.registry import Encoder
+
+        checkpoints = [(stage, artifacts.open(artifact_name(context.instance, f"models.{stage}"))) for stage in stages]
+        queries = warehouse.table("raw.queries", columns="query_id, text, split, segment")
+        synonyms = open_source(settings).synonyms
+        contest = Contest(
+            products=warehouse.table("staging.products"),
+            queries=queries,
+            judgments=warehouse.table("raw.judgments", columns="query_id, product_id, grade"),
+            synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
+            guideline=guideline,
+            settings=settings,
+        )
+        pointers = registry_of(settings).require()
+        encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints)]
+        if pointers.champion.version not in {encoder.version for encoder in encoders}:
+            encoders.insert(1, Encoder("champion_before", pointers.champion.version, pointers.champion.path))
+        table = evaluate_systems(contest, encoders)
+        written = warehouse.replace("marts.evaluation", table)
+        test = table[table["split"] == "test"].groupby("system", sort=False)["ndcg@10"].mean()
+        return result(written, metadata={f"test_ndcg_at_10_{system}": float(value) for system, value in test.items()})
+
+    return evaluation
+
+
+@asset(schema="models", group="evaluation", kinds={"python"}, deps=["marts.evaluation"], by_category=False)
+def champion(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    warehouse: Warehouse,
+    artifacts: dg.ResourceParam[Artifacts],
+) -> dg.MaterializeResult:
+    """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
+    import json
+
+    from whetstone.evaluation.contestants import encoders_of
+    from whetstone.evaluation.gate import decide
+    from whetstone.platform.registry import Encoder
+
+    registry = registry_of(settings)
+    pointers = registry.require()
+    table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null and system not like 'hybrid%'")
+    versions = encoders_of(table)
+    before = next((name for name, version in versions.items() if version == pointers.champion.version), "base")
+    candidates = [name for name in versions if name.startswith("encoder_") and versions[name] != pointers.champion.version]
+    decision = decide(table[table["system"].isin([before, *candidates])], candidates, before)
+    if decision.promoted:
+        version = versions[decision.champion]
+        place = artifacts.open(f"checkpoint/{version}").path
+        registry.promote(Encoder(decision.champion, version, str(place)))
+    facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
+
+    def write(folder: Path) -> dict[str, object]:
+        (folder / "decision.json").write_text(json.dumps({**facts, "comparisons": decision.comparisons}, indent=1))
+        return facts
+
+    decided = artifacts.make("promotion", {**facts, "version": versions[decision.champion], "comparisons": decision.comparisons}, write)
+    return result(
+        version=versions[decision.champion],
+        artifact=decided,
+        metadata={"promoted": decision.promoted, "champion": decision.champion, "reason": decision.reason},
+    )
+
+
+@asset(
+    schema="reports",
+    group="evaluation",
+    kinds={"python"},
+    deps=["marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades"],
+    uses=["bootstrap_resamples"],
+    by_category=False,
+)
+def report(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    warehouse: Warehouse,
+    artifacts: dg.ResourceParam[Artifacts],
+) -> dg.MaterializeResult:
+    """`report.json`, `report.md` and `report.html`: every system with intervals, segments, comparisons, overlap and who graded what."""
+    from datetime import UTC, datetime
+
+    from whetstone.evaluation.charts import report_plots
+    from whetstone.evaluation.pages import report_html, report_markdown, table_text
+    from whetstone.evaluation.publish import gather
+    from whetstone.evaluation.report import report_json
+    from whetstone.platform.artifacts import fingerprint
+    from whetstone.platform.files import atomic_write
+    from whetstone.platform.plots import embed
+
+    decision = artifacts.open(artifact_name(context.instance, "models.champion")).facts
+    made = gather(warehouse.read, settings, decision, datetime.now(UTC).isoformat(timespec="seconds"))
+    plots = report_plots(made)
+    folder = settings.root / "report"
+    atomic_write(folder / "report.json", report_json(made))
+    atomic_write(folder / "report.md", report_markdown(made))
+    atomic_write(folder / "report.html", report_html(made, plots))
+    version = fingerprint({key: value for key, value in made.items() if key != "created_at"})
+    return result(
+        version=version,
+        metadata={
+            "report": dg.MetadataValue.path(str(folder / "report.html")),
+            "table": dg.MetadataValue.md(f"```\n{table_text(made)}```"),
+            "ndcg_at_10": dg.MetadataValue.md("\n\n".join(embed(png, caption) for caption, png in list(plots.items())[:1])),
+        },
+    )

@@ -1,0 +1,216 @@
+"""The local annotator: a cross-encoder that reads query and product together and emits a probability per level of the guideline.
+
+It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh head with one class a level (best
+first) and is fine-tuned on human judgments of *train* queries; the checkpoint is chosen on *dev* queries. Its raw confidence is the largest probability.
+
+Pairs are cut at 128 tokens: a query and a product text of title and category need 40 on average. Answers are a function of the pair up to rounding: batches
+are padded to their longest pair, which moves a bf16 probability in the third decimal.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
+from transformers import EarlyStoppingCallback, set_seed
+
+from whetstone.grading.agreement import accuracy, agreement, macro_f1
+from whetstone.grading.annotator import make_answers
+from whetstone.grading.guideline import Guideline
+from whetstone.platform.compute import map_batches
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.precision import half_precision, has_bf16
+
+MAX_TOKENS = 128
+SCORE_BATCH = 64
+CHECKS_PER_EPOCH = 2  # looks at the dev queries
+PATIENCE = 3  # looks without a gain before training stops
+
+
+def train_cross_encoder(
+    folder: Path,
+    base: str | Path,
+    train: pd.DataFrame,
+    dev: pd.DataFrame,
+    guideline: Guideline,
+    *,
+    seed: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    device: str,
+) -> dict[str, Any]:
+    """Fine-tune a cross-encoder on human judgments and save it so that it reloads from its folder.
+
+    Cross entropy with class weights 1 / sqrt(frequency), AdamW, 10 % warm-up, linear decay, bf16 autocast where the hardware has it.
+
+    Args:
+        folder: Where the model is written.
+        base: Folder of the encoder whose weights it starts from.
+        train: Judged pairs of train queries: query, text, grade.
+        dev: Judged pairs of dev queries, same columns; they choose the checkpoint.
+        guideline: Its levels are the classes.
+        seed: Of head, order and dropout.
+        epochs: At most; early stopping may end before.
+        batch_size: Pairs a step.
+        learning_rate: Peak.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        `loss` (list of epoch, loss), `dev_curve` (list of epoch, loss, accuracy, macro_f1), `dev` (agreement of the chosen checkpoint, see
+        `agreement.agreement`), `train_pairs`.
+
+    Raises:
+        WhetstoneError: No pairs to train on or to choose by, or a grade that the guideline doesn't have.
+    """
+    train_classes, dev_classes = _classes(train, "train", guideline), _classes(dev, "dev", guideline)
+    set_seed(seed)
+    model = CrossEncoder(
+        str(base), num_labels=len(guideline.levels), max_length=MAX_TOKENS, device=device, local_files_only=True
+    )
+    counts = np.bincount(train_classes, minlength=len(guideline.levels))
+    weights = 1.0 / np.sqrt(np.maximum(counts, 1))
+    weights *= len(train_classes) / (weights * counts).sum()  # mean weight of a pair: 1
+    check_dev = _DevCheck(dev, dev_classes, device)
+    steps_per_epoch = -(-len(train) // batch_size)
+    check_steps = max(1, steps_per_epoch // CHECKS_PER_EPOCH)
+    with tempfile.TemporaryDirectory(prefix="whetstone-") as scratch:
+        trainer = CrossEncoderTrainer(
+            model=model,
+            args=CrossEncoderTrainingArguments(
+                output_dir=scratch,
+                num_train_epochs=epochs,
+                per_device_train_batch_size=batch_size,
+                learning_rate=learning_rate,
+                warmup_steps=int(0.1 * steps_per_epoch * epochs),
+                bf16=has_bf16(device),
+                use_cpu=device == "cpu",
+                seed=seed,
+                data_seed=seed,
+                eval_strategy="steps",
+                eval_steps=check_steps,
+                save_strategy="steps",
+                save_steps=check_steps,
+                save_total_limit=1,
+                save_only_model=True,
+                load_best_model_at_end=True,
+                metric_for_best_model=check_dev.primary_metric,
+                greater_is_better=check_dev.greater_is_better,
+                logging_steps=check_steps,
+                report_to="none",
+            ),
+            train_dataset=Dataset.from_dict(
+                {"query": train["query"].tolist(), "text": train["text"].tolist(), "label": train_classes.tolist()}
+            ),
+            loss=CrossEntropyLoss(model, weight=torch.tensor(weights, dtype=torch.float32)),
+            evaluator=check_dev,
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=PATIENCE)],
+        )
+        trainer.train()
+        log = trainer.state.log_history
+    model.save_pretrained(str(folder), create_model_card=False)
+    probabilities = _probabilities(model, _pairs(dev), device)
+    grades = np.array(guideline.grades)
+    return {
+        "loss": [{"epoch": row["epoch"], "loss": row["loss"]} for row in log if "loss" in row],
+        "dev_curve": [
+            {"epoch": row["epoch"], **{name: row[f"eval_{name}"] for name in ("loss", "accuracy", "macro_f1")}}
+            for row in log
+            if "eval_accuracy" in row
+        ],
+        "dev": agreement(
+            grades[dev_classes], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline
+        ),
+        "train_pairs": len(train),
+    }
+
+
+class CrossEncoderAnnotator:
+    """Answers with the likeliest level of a trained cross-encoder; costs no money."""
+
+    name = "cross_encoder"
+
+    def __init__(self, folder: Path, guideline: Guideline, version: str, device: str = "cpu") -> None:
+        """Load it.
+
+        Args:
+            folder: As `train_cross_encoder` wrote it.
+            guideline: The one it was trained with.
+            version: Content hash of the folder.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            WhetstoneError: The model has another number of classes than the guideline has levels.
+        """
+        self._model = CrossEncoder(str(folder), device=device, local_files_only=True)
+        self._device = device
+        self._grades = np.array(guideline.grades)
+        self.version = version
+        if self._model.num_labels != len(self._grades):
+            raise WhetstoneError(
+                f"cross-encoder in {folder}: {self._model.num_labels} classes, but guideline '{guideline.name}' has {len(self._grades)} levels; train it anew"
+            )
+
+    def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
+        """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
+        probabilities = _probabilities(self._model, _pairs(pairs), self._device)
+        return make_answers(pairs, self._grades[probabilities.argmax(axis=1)], probabilities.max(axis=1))
+
+
+class _DevCheck(BaseEvaluator):
+    """Accuracy, macro F1 and cross entropy on the dev queries, while training."""
+
+    def __init__(self, dev: pd.DataFrame, classes: np.ndarray, device: str) -> None:
+        super().__init__()
+        self.greater_is_better = True
+        self.primary_metric = "macro_f1"
+        self._pairs, self._classes, self._device = _pairs(dev), classes, device
+
+    def __call__(self, model: CrossEncoder, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> dict[str, float]:
+        probabilities = _probabilities(model, self._pairs, self._device)
+        answer = probabilities.argmax(axis=1)
+        likelihood = probabilities[np.arange(len(answer)), self._classes]
+        return {
+            "loss": float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
+            "accuracy": accuracy(self._classes, answer),
+            "macro_f1": macro_f1(self._classes, answer),
+        }
+
+
+def _probabilities(model: CrossEncoder, pairs: list[tuple[str, str]], device: str) -> np.ndarray:
+    """(pairs, levels) probabilities; batches are of similar length, so that little is padded."""
+    if not pairs:
+        return np.empty((0, model.num_labels))
+    by_length = sorted(range(len(pairs)), key=lambda row: -len(pairs[row][0]) - len(pairs[row][1]))
+
+    def score(rows: Sequence[int]) -> np.ndarray:
+        return model.predict(
+            [pairs[row] for row in rows], batch_size=SCORE_BATCH, apply_softmax=True, show_progress_bar=False
+        )
+
+    with half_precision(device):
+        scored = np.array(map_batches(score, by_length, SCORE_BATCH))
+    probabilities = np.empty_like(scored, dtype=float)
+    probabilities[by_length] = scored
+    return np.clip(probabilities, 0.0, 1.0)
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["query"], rows["text"], strict=True))
+
+
+def _classes(rows: pd.DataFrame, part: str, guideline: Guideline) -> np.ndarray:
+    """Grade -> class, 0 = best level."""
+    if not len(rows):
+        raise WhetstoneError(f"cross-encoder: no human judgments of {part} queries, so it can't be trained; add some to the source's judgments")
+    strange = sorted(set(rows["grade"]) - set(guideline.grades))
+    if strange:
+        raise WhetstoneError(f"cross-encoder: {part} judgments have grades {strange}, guideline '{guideline.name}' has {guideline.grades}")
+    return rows["grade"].map({grade: index for index, grade in enumerate(guideline.grades)}).to_numpy(dtype=int)

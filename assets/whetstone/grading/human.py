@@ -1,0 +1,46 @@
+"""Human judgments in the shape of an annotator's answers: they settle a pair before any annotator is asked."""
+
+import numpy as np
+import pandas as pd
+
+from whetstone.grading.annotator import make_answers
+from whetstone.grading.guideline import Guideline
+from whetstone.platform.errors import WhetstoneError
+
+HUMAN = "human"
+
+
+def human_answers(pairs: pd.DataFrame, judgments: pd.DataFrame, guideline: Guideline) -> pd.DataFrame:
+    """The human answer of each pair that has a judgment.
+
+    Args:
+        pairs: Rows with query_id and product_id.
+        judgments: One row per judged pair: query_id, product_id, grade, source; others are ignored.
+        guideline: Says which grades exist.
+
+    Returns:
+        One row per judged pair of `pairs`, in their order: `ANSWER_COLUMNS` with confidence 1 and cost 0, plus annotator ('human') and
+        annotator_version (the judgment's source).
+
+    Raises:
+        WhetstoneError: A pair is judged twice, or with a grade that the guideline doesn't have.
+    """
+    twice = judgments[judgments.duplicated(["query_id", "product_id"])]
+    if len(twice):
+        raise WhetstoneError(f"judgments: {_first(twice)} is judged more than once; keep one row a pair ({len(twice)} too many)")
+    strange = judgments[~judgments["grade"].isin(guideline.grades)]
+    if len(strange):
+        raise WhetstoneError(
+            f"judgments: {_first(strange)} has grade {strange['grade'].iloc[0]}, guideline '{guideline.name}' has {guideline.grades} "
+            f"({len(strange)} such rows); mend the judgments or choose their guideline"
+        )
+    judged = pairs[["query_id", "product_id"]].merge(
+        judgments[["query_id", "product_id", "grade", "source"]], on=["query_id", "product_id"], how="inner"
+    )
+    answers = make_answers(judged, judged["grade"].to_numpy(), np.ones(len(judged)))
+    return answers.assign(annotator=HUMAN, annotator_version=judged["source"])
+
+
+def _first(judgments: pd.DataFrame) -> str:
+    row = judgments.iloc[0]
+    return f"query {row['query_id']!r}, product {row['product_id']!r}"

@@ -1,0 +1,1 @@
+"""Approximate search over product vectors: one USearch shard per category, searched together."""

@@ -1,0 +1,44 @@
+"""Checks of the index: it must find what an exact search finds."""
+
+import dagster as dg
+
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import artifact_name, key_of
+from whetstone.platform.partitions import CATEGORIES
+from whetstone.platform.registry import registry_of
+from whetstone.platform.settings import Settings
+from whetstone.platform.warehouse import Warehouse
+
+
+@dg.asset_check(
+    asset=key_of("models.search_index"),
+    blocking=True,
+    partitions_def=CATEGORIES,
+    description="Recall@10 of the shard against exact search over its vectors, on the category's queries, is at the floor or above.",
+)
+def recall_at_10(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    warehouse: Warehouse,
+    artifacts: dg.ResourceParam[Artifacts],
+) -> dg.AssetCheckResult:
+    """Compare the shard with exact search."""
+    from whetstone.index.recall import probes, recall_at
+    from whetstone.index.shard import open_shard
+    from whetstone.index.vectors import load_vectors
+    from whetstone.retrieval.embedding import Embedder
+
+    category = context.partition_key
+    vectors, products = load_vectors(artifacts.open(artifact_name(context.instance, "models.product_vectors", category)).path)
+    shard = open_shard(artifacts.open(artifact_name(context.instance, "models.search_index", category)).path, category)
+    queries = warehouse.table("staging.queries", category, "query_id, text")["text"].tolist()
+    embedder = Embedder(registry_of(settings).require().champion, settings.root / "vectors", settings.device)
+    recall = recall_at(shard, vectors, products["product_id"].tolist(), probes(embedder.texts(queries), vectors))
+    return dg.AssetCheckResult(
+        passed=recall >= settings.index_recall_floor,
+        description=f"recall@10 is {recall:.4f}, the floor is {settings.index_recall_floor}",
+        metadata={"recall@10": recall, "count_queries": len(queries)},
+    )
+
+
+CHECKS = [recall_at_10]

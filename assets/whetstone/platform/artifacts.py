@@ -1,0 +1,107 @@
+"""Artifacts: checkpoints, vectors and indexes as content-addressed folders with a manifest.
+
+A folder `artifacts/<kind>/<version>/` is named by a hash of what it was made from (inputs, settings, seed), because weights
+and indexes are not bit-stable. It is written beside its place and renamed; `artifact.json` holds the SHA-256 of every file,
+and opening an artifact verifies them. Making an artifact that is there and whole costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.files import atomic_folder, file_sha256
+
+MANIFEST = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact that is on disk and verified; `facts` are what its maker measured."""
+
+    kind: str
+    version: str
+    path: Path
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """`kind/version`, by which a materialisation remembers it."""
+        return f"{self.kind}/{self.version}"
+
+
+class Artifacts:
+    """The artifacts of one source."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def make(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
+        """Return the artifact of these inputs, building it only if it isn't there whole.
+
+        Args:
+            kind: folder name, such as `checkpoint`.
+            inputs: JSON values that decide the content: input versions, settings, seed, code version.
+            build: fills an empty folder and returns facts to remember (JSON values), such as a dev curve.
+        """
+        version = fingerprint(kind, inputs)
+        path = self.root / kind / version
+        if damage(path) is not None:
+            with atomic_folder(path) as folder:
+                facts = dict(build(folder) or {})
+                files = {str(p.relative_to(folder)): file_sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+                versions = {name: package_version(name) for name in ("torch", "sentence-transformers", "usearch")}
+                manifest = {"kind": kind, "version": version, "inputs": inputs, "versions": versions, "files": files, "facts": facts}
+                (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        return self.open(f"{kind}/{version}")
+
+    def damage(self, name: str) -> str | None:
+        """What is wrong with the artifact `kind/version`, in words, or None."""
+        return damage(self.root / name)
+
+    def open(self, name: str) -> Artifact:
+        """Open `kind/version` after verifying every file.
+
+        Raises:
+            WhetstoneError: it is missing or damaged; the message names the file. The next `whetstone build` makes it anew.
+        """
+        path = self.root / name
+        if problem := self.damage(name):
+            raise WhetstoneError(f"artifact {name} is not usable: {problem}. Run `whetstone build`: it makes it anew.")
+        kind, version = name.split("/")
+        return Artifact(kind, version, path, json.loads((path / MANIFEST).read_text())["facts"])
+
+
+def fingerprint(*parts: Any) -> str:
+    """First 32 hex digits of the SHA-256 of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with an artifact's folder, in words, or None if every file is as its manifest says."""
+    if not path.is_dir():
+        return f"{path} is missing"
+    try:
+        files = json.loads((path / MANIFEST).read_text())["files"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"{path / MANIFEST} cannot be read ({error})"
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file():
+            return f"{file} is missing"
+        if file_sha256(file) != expected:
+            return f"{file} is damaged (its SHA-256 is not the manifest's)"
+    return None
+
+
+def frame_version(frame: pd.DataFrame) -> str:
+    """Content hash of a frame: its rows in their order, by column name."""
+    return fingerprint(frame.to_json(orient="split", index=False, force_ascii=False))

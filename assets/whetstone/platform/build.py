@@ -1,0 +1,166 @@
+"""Build what is stale, parents first, in this process: the engine of `whetstone build` and of the tests.
+
+In rounds: of everything stale *now*, the partitions that wait for nothing outside their own category run, one Dagster run a
+category with all its stale assets. Then staleness is read again; what got new inputs of the same content is up to date by
+itself. A failed partition holds back what depends on it, nothing else.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import table_of
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.history import History
+from whetstone.platform.staleness import Graph, Place, Stale, name_of, stale_partitions
+
+LOG = logging.getLogger("whetstone.build")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class Outcome:
+    """What a build did: places built, places that needed nothing, and failures with their message."""
+
+    built: set[Place] = field(default_factory=set)
+    up_to_date: set[Place] = field(default_factory=set)
+    failed: dict[Place, str] = field(default_factory=dict)
+    held_back: dict[Place, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The last line of a build."""
+        return f"built {len(self.built)}, up to date {len(self.up_to_date)}, failed {len(self.failed)}"
+
+
+class Builder:
+    """Builds one set of definitions on one Dagster instance."""
+
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, artifacts: Artifacts) -> None:
+        self.job = definitions.resolve_implicit_global_asset_job_def()
+        self.graph = Graph(definitions.resolve_asset_graph())
+        self.instance = instance
+        self.artifacts = artifacts
+        self.history = History(instance)
+
+    def stale(self) -> list[Stale]:
+        """Everything stale now."""
+        return stale_partitions(self.graph, self.history, self.artifacts.damage)
+
+    def selected(self, select: str | None, categories: list[str] | None) -> set[Place]:
+        """The places that a selection names.
+
+        Args:
+            select: comma-separated asset names, each with an optional `+` before (its ancestors) or behind (its descendants),
+                or `group:NAME`; None for everything.
+            categories: only these partitions; unpartitioned assets stay in.
+        """
+        unknown = sorted(set(categories or []) - set(self.history.categories))
+        if unknown:
+            raise WhetstoneError(f"unknown category {', '.join(unknown)}; the catalog has {', '.join(self.history.categories) or 'none yet'}")
+        keys = self._keys(select) if select else set(self.graph.nodes)
+        places = [p for node in self.graph.nodes.values() if node.key in keys for p in self.graph.places(node, self.history.categories)]
+        return {p for p in places if not categories or p[1] is None or p[1] in categories}
+
+    def _keys(self, select: str) -> set[dg.AssetKey]:
+        by_name = {name: key for key in self.graph.nodes for name in (key.path[-1], table_of(key), key.to_user_string())}
+        chosen: set[dg.AssetKey] = set()
+        groups = self.job.asset_layer.asset_graph
+        for term in filter(None, (t.strip() for t in select.split(","))):
+            name = term.strip("+")
+            if name.startswith("group:"):
+                keys = {k for k in self.graph.nodes if groups.get(k).group_name == name[len("group:") :]}
+            else:
+                keys = {by_name[name]} if name in by_name else set()
+            if not keys:
+                raise WhetstoneError(f"--select {term}: no asset or group has that name; assets are {', '.join(sorted(k.path[-1] for k in self.graph.nodes))}")
+            chosen |= keys
+            chosen |= self._related(keys, up=True) if term.startswith("+") else set()
+            chosen |= self._related(keys, up=False) if term.endswith("+") else set()
+        return chosen
+
+    def _related(self, keys: set[dg.AssetKey], up: bool) -> set[dg.AssetKey]:
+        found = set(keys)
+        nodes = list(self.graph.nodes.values())
+        for node in reversed(nodes) if up else nodes:  # parents come first in nodes
+            if up and node.key in found:
+                found |= {p for p in node.parents if p in self.graph.nodes}
+            elif not up and found & set(node.parents):
+                found.add(node.key)
+        return found
+
+    def run(self, select: str | None = None, categories: list[str] | None = None) -> Outcome:
+        """Build the selected places until none of them is stale or all that are left are held back."""
+        wanted = self.selected(select, categories)
+        outcome = Outcome()
+        while True:
+            stale = {s.place for s in self.stale()}
+            todo = (stale & wanted) - set(outcome.failed)
+            groups = dict(self._ready(todo, stale, outcome))
+            if not groups:
+                break
+            for partition, keys in sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or "")):
+                self._execute(partition, keys, outcome)
+        outcome.held_back = {p: self._waits_for(p, stale) for p in sorted(todo, key=name_of)}
+        outcome.up_to_date = wanted - outcome.built - set(outcome.failed) - set(outcome.held_back)
+        return outcome
+
+    def _ready(self, todo: set[Place], stale: set[Place], outcome: Outcome) -> Iterator[tuple[str | None, list[dg.AssetKey]]]:
+        """Groups of places that can run in one Dagster run now: every stale input is made earlier in the same run.
+
+        Inputs that are stale but not selected are taken as they are, if they were ever built and no category is left out of an
+        asset that reads them all.
+        """
+        groups: dict[str | None, list[dg.AssetKey]] = {}
+        ready: set[Place] = set()
+        for node in self.graph.nodes.values():
+            for place in self.graph.places(node, self.history.categories):
+                if place not in todo:
+                    continue
+                inputs = self.graph.inputs(place, self.history.categories)
+                waits = [i for i in inputs if i in stale and not (i in ready and i[1] == place[1])]
+                outside = [i for i in waits if i not in todo and i not in outcome.failed and i[1] == place[1] and self._was_built(i)]
+                if len(outside) == len(waits):
+                    ready.add(place)
+                    groups.setdefault(place[1], []).append(place[0])
+        return iter(groups.items())
+
+    def _was_built(self, place: Place) -> bool:
+        return place[1] in self.history.latest(place[0])
+
+    def _waits_for(self, place: Place, stale: set[Place]) -> str:
+        return ", ".join(name_of(i) for i in self.graph.inputs(place, self.history.categories) if i in stale)
+
+    def _execute(self, partition: str | None, keys: list[dg.AssetKey], outcome: Outcome) -> None:
+        run = self.job.get_subset(asset_selection=set(keys)).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            raise_on_error=False,
+            run_config=QUIET,
+            tags={"whetstone/command": "build"},
+        )
+        for key in keys:
+            self.history.forget(key)
+        made = {event.asset_key for event in run.get_asset_materialization_events() if event.asset_key}
+        outcome.built |= {(key, partition) for key in made}
+        for evaluation in run.get_asset_check_evaluations():
+            if evaluation.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+                self._fail((evaluation.asset_key, partition), f"check {evaluation.check_name}: {evaluation.description or 'did not pass'}", outcome)
+        for event in run.all_events:
+            if event.is_step_failure and (failed := {k for k in keys if event.step_key == _step_of(k)}):
+                error = event.step_failure_data.error
+                cause = error.cause if error and error.cause else error
+                self._fail((failed.pop(), partition), (cause.message if cause else "failed").strip(), outcome)
+        if not run.success and not any(place[1] == partition for place in outcome.failed):
+            self._fail((keys[0], partition), "the run failed; see the run in the Dagster UI", outcome)
+
+    def _fail(self, place: Place, message: str, outcome: Outcome) -> None:
+        outcome.built.discard(place)
+        outcome.failed[place] = message if place not in outcome.failed else f"{outcome.failed[place]}\n{message}"
+        LOG.error("%s failed: %s", name_of(place), message)
+
+
+def _step_of(key: dg.AssetKey) -> str:
+    return "__".join(key.path)

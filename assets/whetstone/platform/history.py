@@ -1,0 +1,99 @@
+"""What Dagster remembers of past materialisations and checks: the one module that touches its internals, with its own test.
+
+Dagster's public API answers one partition at a time; status over thousands of partitions needs these two bulk queries.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+from dagster._core.events import DagsterEventType
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from whetstone.platform.artifacts import fingerprint
+
+CHUNK = 500
+"""Storage ids a query: SQLite takes a limited number of variables."""
+
+NEVER = "never"
+"""The version of what was not made yet."""
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """The latest materialisation of an asset partition."""
+
+    storage_id: int
+    data_version: str
+    code_version: str | None
+    tags: dict[str, str]
+
+
+class History:
+    """The latest materialisations, read once an asset and remembered until `forget`."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self._latest: dict[dg.AssetKey, dict[str | None, Materialized]] = {}
+
+    def forget(self, key: dg.AssetKey) -> None:
+        """Read this asset anew when it is asked for next."""
+        self._latest.pop(key, None)
+
+    @cached_property
+    def categories(self) -> list[str]:
+        """Registered partitions."""
+        return sorted(self.instance.get_dynamic_partitions("category"))
+
+    def latest(self, key: dg.AssetKey) -> dict[str | None, Materialized]:
+        """Latest materialisation by partition; an unpartitioned asset has the one partition None."""
+        if key not in self._latest:
+            storage = self.instance.event_log_storage
+            ids = storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
+            chunks = [sorted(ids.values())[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
+            records = [
+                record
+                for chunk in chunks
+                for record in self.instance.fetch_materializations(
+                    dg.AssetRecordsFilter(asset_key=key, storage_ids=chunk), limit=CHUNK
+                ).records
+            ]
+            if not ids:
+                records = list(self.instance.fetch_materializations(key, limit=1).records)
+            self._latest[key] = {record.partition_key: _materialized(record) for record in records}
+        return self._latest[key]
+
+    def seen_by(self, parent: dg.AssetKey, partition: str | None) -> str:
+        """The parent's version as a child sees it: its partition's, its only one's, or for an unpartitioned child all of them."""
+        latest = self.latest(parent)
+        if None in latest and len(latest) == 1:
+            return latest[None].data_version
+        if partition is not None:
+            return latest[partition].data_version if partition in latest else NEVER
+        versions = {c: latest[c].data_version if c in latest else NEVER for c in self.categories}
+        return fingerprint(versions) if latest else NEVER
+
+    def unpassed_checks(self, keys: list[dg.AssetCheckKey]) -> dict[tuple[dg.AssetKey, str | None], list[str]]:
+        """Names of the checks that did not pass on the latest materialisation, by asset and partition.
+
+        A check that a kill kept from running counts too: otherwise the next build would walk past it.
+        """
+        infos = self.instance.event_log_storage.get_asset_check_partition_info(keys) if keys else []
+        passed = {
+            (info.check_key, info.partition_key)
+            for info in infos
+            if info.latest_execution_status == AssetCheckExecutionRecordStatus.SUCCEEDED
+            and info.latest_target_materialization_storage_id == info.latest_materialization_storage_id
+        }
+        unpassed: dict[tuple[dg.AssetKey, str | None], list[str]] = {}
+        for key in keys:
+            for partition in self.latest(key.asset_key):
+                if (key, partition) not in passed:
+                    unpassed.setdefault((key.asset_key, partition), []).append(key.name)
+        return unpassed
+
+
+def _materialized(record: dg.EventLogRecord) -> Materialized:
+    event = record.asset_materialization
+    tags = dict(event.tags or {}) if event else {}
+    return Materialized(record.storage_id, tags.get("dagster/data_version", NEVER), tags.get("dagster/code_version"), tags)

@@ -1,0 +1,101 @@
+"""Every setting, with its default and what it means. Each is the environment variable `WHETSTONE_<NAME>`; `whetstone settings` prints them.
+
+A setting that changes what an asset computes is named in that asset's `uses`, so that changing it makes just that asset stale.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from whetstone.platform.errors import WhetstoneError
+
+PROJECT = Path(__file__).resolve().parents[3]
+"""The repository's root: whetstone is a repository one clones and works in, so `sql/` lies beside the package."""
+
+
+class Settings(BaseSettings):
+    """Settings of one build, read from the environment and from `.env` in the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix="WHETSTONE_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(PROJECT / ".whetstone", description="Where everything that Whetstone makes lies, a folder a source.")
+    source: str = Field("demo", description="The source to build: the name of a folder under sql/sources.", pattern=r"^[a-z0-9_]+$")
+    data: Path | None = Field(None, description="Folder with the source's files (default: <home>/<source>/files).")
+    recipe: str = Field("curriculum", description="Training recipe: the name of a file under assets/whetstone/recipes.")
+    encoder: str = Field("all-MiniLM-L6-v2", description="Base encoder: a hub name, or a folder with a sentence-transformers model.")
+    device: str = Field("auto", description="Where models run: auto, cpu, cuda or cuda:N.")
+    seed: int = Field(0, description="Seed of everything that draws random numbers.")
+
+    depth: int = Field(500, ge=1, description="How many products each channel keeps per query ([A] section 3: 500).")
+    found_share: float = Field(0.1, gt=0, le=1, description="A channel found a product if it ranks in this share of the category (to `depth`).")
+    found_least: int = Field(20, ge=1, description="...but always if it ranks among this many.")
+    bm25_k1: float = Field(1.2, ge=0, description="BM25 term-frequency saturation.")
+    bm25_b: float = Field(0.5, ge=0, le=1, description="BM25 length normalisation.")
+    route_neighbours: int = Field(50, ge=1, description="Nearest products that route a query without judgments or engagement.")
+
+    hard_positive_rank: int = Field(50, ge=1, description="A hard positive is this high in a lexical run ([A]: 50).")
+    hard_negative_rank: int = Field(100, ge=1, description="A hard negative is this high in its only run ([A]: 100).")
+    similar_low: float = Field(0.2, ge=0, le=1, description="Lowest TF-IDF cosine of a token-similar negative ([A]: 0.2).")
+    similar_high: float = Field(0.6, ge=0, le=1, description="Highest TF-IDF cosine of a token-similar negative ([A]: 0.6).")
+    similar_per_query: int = Field(25, ge=0, description="Token-similar pairs proposed for grading, per query and category.")
+    candidates_per_rule: int = Field(25, ge=1, description="Pairs that each tier rule may propose for grading, per query and category.")
+    positives_per_query: int = Field(50, ge=1, description="Most positives a query keeps in its tiers ([A]: 50).")
+    negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
+
+    annotator: str = Field("cross_encoder", description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only).")
+    annotator_epochs: int = Field(3, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
+    simulated_accuracy: float = Field(0.93, gt=0, le=1, description="Share of right answers of the annotator `simulated`.")
+
+    index_dtype: str = Field("bf16", pattern="^(bf16|f16|f32|i8)$", description="USearch scalar type: bf16, f16, f32 or i8.")
+    index_connectivity: int = Field(16, ge=2, description="USearch M: edges a node keeps.")
+    index_expansion_add: int = Field(128, ge=1, description="USearch candidates looked at when a vector is added.")
+    index_expansion_search: int = Field(128, ge=1, description="USearch candidates looked at when searching.")
+    index_recall_floor: float = Field(0.99, ge=0, le=1, description="Recall@10 against exact search under which the index check blocks.")
+
+    bootstrap_resamples: int = Field(2000, ge=100, description="Resamples of bootstrap intervals and randomisation tests.")
+
+    @field_validator("home", "data")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().resolve() if path else None
+
+    @property
+    def root(self) -> Path:
+        """Everything of this source: sources never mix."""
+        return self.home / self.source
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of the source's files."""
+        return self.data or self.root / "files"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own storage, shared by the command line, the UI and the daemon."""
+        return self.root / "dagster"
+
+    @property
+    def sql_dir(self) -> Path:
+        """The SQL models and sources."""
+        return PROJECT / "sql"
+
+
+def load_settings() -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        WhetstoneError: a variable has a value that its setting does not take; the message names each.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # every field has a default; pydantic's plugin isn't used
+    except ValidationError as error:
+        lines = [f"  WHETSTONE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise WhetstoneError("these settings are not usable; `whetstone settings` shows what each takes:\n" + "\n".join(lines)) from None

@@ -1,0 +1,205 @@
+"""The `.yml` beside a table: its columns as a contract, and its tests in dbt's vocabulary, compiled to SQL and to asset checks.
+
+```yaml
+group: disagreement            # Dagster's asset group (default: the schema's name)
+columns:
+  - {name: product_id, type: VARCHAR, description: the shop's own id, tests: [not_null]}
+  - {name: "*_rank", type: BIGINT}                    # any number of columns of that form
+tests:
+  - unique: [query_id, product_id]
+  - expression_is_true: rank >= 1
+  - relationships: {column: product_id, to: staging.products, field: product_id}
+  - accepted_values: {column: split, values: [train, dev, test]}
+    severity: warn                                    # default: error, which blocks what depends on the table
+unit_tests:                                           # run by the test-suite, see tests/sql
+  - name: ...
+    given: {staging.products: [{product_id: a, ...}]}
+    expect: [{...}]
+```
+"""
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from whetstone.platform.asset import key_of
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.partitions import CATEGORIES
+from whetstone.platform.warehouse import Warehouse, columns_of
+
+EXAMPLES = 5
+
+
+class Strict(BaseModel):
+    """A declaration that refuses keys it doesn't know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Strict):
+    """One column: name (or a pattern such as `*_rank`), DuckDB type, meaning, tests."""
+
+    name: str
+    type: str
+    description: str = ""
+    tests: tuple[Literal["not_null", "unique"], ...] = ()
+
+
+class Relationship(Strict):
+    """Every value of `column` is a value of `field` in table `to`."""
+
+    column: str
+    to: str
+    field: str
+
+
+class AcceptedValues(Strict):
+    """Every value of `column` is one of `values`."""
+
+    column: str
+    values: tuple[str | int, ...]
+
+
+class TableTest(Strict):
+    """A test of the table; exactly one of its kinds is given."""
+
+    unique: tuple[str, ...] | None = None
+    not_null: tuple[str, ...] | None = None
+    expression_is_true: str | None = None
+    relationships: Relationship | None = None
+    accepted_values: AcceptedValues | None = None
+    severity: Literal["error", "warn"] = "error"
+    name: str | None = None
+
+
+class UnitTest(Strict):
+    """Rows given for the tables that a model reads, and the rows that it must then make."""
+
+    name: str
+    given: dict[str, list[dict[str, Any]]]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    expect: list[dict[str, Any]]
+
+
+class Contract(Strict):
+    """What a table promises."""
+
+    group: str | None = None
+    columns: tuple[Column, ...] = ()
+    tests: tuple[TableTest, ...] = ()
+    unit_tests: tuple[UnitTest, ...] = ()
+
+    def column_names(self) -> list[str]:
+        """Names of the columns that are no patterns."""
+        return [c.name for c in self.columns if "*" not in c.name]
+
+    def table_schema(self) -> dg.TableSchema:
+        """The contract as Dagster shows it."""
+        return dg.TableSchema(columns=[dg.TableColumn(name=c.name, type=c.type, description=c.description or None) for c in self.columns])
+
+    def violations(self, actual: dict[str, str]) -> list[str]:
+        """How a table's columns differ from the contract, in words."""
+        problems = []
+        for column in self.columns:
+            found = {name: kind for name, kind in actual.items() if fnmatch(name, column.name)}
+            if not found:
+                problems.append(f"column {column.name} is missing")
+            problems += [f"column {name} is {kind}, the contract says {column.type}" for name, kind in found.items() if kind != column.type]
+        patterns = [c.name for c in self.columns]
+        problems += [f"column {name} is not in the contract" for name in actual if not any(fnmatch(name, p) for p in patterns)]
+        return problems
+
+    def queries(self) -> dict[str, tuple[str, bool]]:
+        """Every test as a SELECT of the rows that break it, by name, with whether it blocks."""
+        found: dict[str, tuple[str, bool]] = {}
+        for column in self.columns:
+            for test in column.tests:
+                found[f"{test}_{column.name}"] = (_not_null([column.name]) if test == "not_null" else _unique([column.name]), True)
+        for test_ in self.tests:
+            kind, query = _compile(test_)
+            found[test_.name or kind] = (query, test_.severity == "error")
+        return found
+
+
+def load_contract(path: Path) -> Contract:
+    """Read a contract.
+
+    Raises:
+        WhetstoneError: the file is missing or says something that contracts don't know, naming file and field.
+    """
+    if not path.exists():
+        raise WhetstoneError(f"{path} is missing: every table has a contract (columns, types, tests) beside its SQL")
+    try:
+        return Contract.model_validate(yaml.safe_load(path.read_text()) or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        raise WhetstoneError(f"{path}: {error}") from None
+
+
+def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.AssetChecksDefinition:
+    """One Dagster check for the column contract and one for each test; blocking ones hold back what depends on the table."""
+    queries = contract.queries()
+    partitions = CATEGORIES if by_category else None
+    key = key_of(table)
+    specs = [
+        dg.AssetCheckSpec("columns", asset=key, blocking=True, description="The table's columns are those of its contract.", partitions_def=partitions)
+    ] + [
+        dg.AssetCheckSpec(name, asset=key, blocking=blocks, description=f"```sql\n{query}\n```", partitions_def=partitions)
+        for name, (query, blocks) in queries.items()
+    ]
+
+    @dg.multi_asset_check(name=f"check_{table.replace('.', '__')}", specs=specs, can_subset=True)
+    def check_contract(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> Any:
+        category = context.partition_key if context.has_partition_key else None
+        rows = f"(select * from {table} where category = $category)" if category is not None else table
+        parameters = {"category": category} if category is not None else {}
+        with warehouse.get_connection() as connection:
+            for check in sorted(context.selected_asset_check_keys, key=lambda k: k.name):
+                if check.name == "columns":
+                    broken = contract.violations(columns_of(connection, table))
+                    count, examples, blocks = len(broken), "; ".join(broken), True
+                else:
+                    query, blocks = queries[check.name]
+                    failing = connection.execute(query.format(rows=rows), parameters).df()
+                    count, examples = len(failing), failing.head(EXAMPLES).to_json(orient="records")
+                yield dg.AssetCheckResult(
+                    asset_key=key,
+                    check_name=check.name,
+                    passed=count == 0,
+                    severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
+                    description=None if count == 0 else f"{count} rows break it, such as {examples}",
+                    metadata={"count_failing": count},
+                )
+
+    return check_contract
+
+
+def _compile(test: TableTest) -> tuple[str, str]:
+    if test.unique:
+        return f"unique_{'_'.join(test.unique)}", _unique(list(test.unique))
+    if test.not_null:
+        return f"not_null_{'_'.join(test.not_null)}", _not_null(list(test.not_null))
+    if test.expression_is_true:
+        words = "".join(c if c.isalnum() else "_" for c in test.expression_is_true)[:60].strip("_")
+        return f"expression_{words}", f"select * from {{rows}} as t where not coalesce({test.expression_is_true}, false)"
+    if test.relationships:
+        r = test.relationships
+        missing = f"select t.{r.column} from {{rows}} as t anti join {r.to} as parent on t.{r.column} = parent.{r.field}"
+        return f"relationships_{r.column}_{r.to.split('.')[-1]}", f"{missing} where t.{r.column} is not null"
+    if test.accepted_values:
+        a = test.accepted_values
+        values = ", ".join("'" + v.replace("'", "''") + "'" if isinstance(v, str) else str(v) for v in a.values)
+        return f"accepted_values_{a.column}", f"select * from {{rows}} as t where {a.column} not in ({values})"
+    raise WhetstoneError("a test in a contract needs one of unique, not_null, expression_is_true, relationships, accepted_values")
+
+
+def _not_null(columns: list[str]) -> str:
+    return f"select * from {{rows}} as t where {' or '.join(f'{c} is null' for c in columns)}"
+
+
+def _unique(columns: list[str]) -> str:
+    names = ", ".join(columns)
+    return f"select {names}, count(*) as count_rows from {{rows}} as t group by {names} having count(*) > 1"

@@ -1,0 +1,212 @@
+"""Each `sql/<schema>/<model>.sql` becomes an asset, in dbt's spirit and without dbt.
+
+Plain SQL, no `ref()`: sqlglot reads which tables a model selects from and the lineage of its columns. The leading comment is
+the description (its first line tells the grain), `$category` makes it partitioned by category, every other `$name` is a value
+of the settings or of the guideline and part of the code version, which is a hash of the SQL without comments and white space.
+A table may also be *ephemeral*: a SELECT put in its place (dbt's word), which is how the channel registry feeds plain SQL.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError
+from sqlglot.lineage import lineage
+
+from whetstone.platform.artifacts import fingerprint
+from whetstone.platform.asset import asset, result, table_of
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.sql_contracts import Contract, contract_checks, load_contract
+from whetstone.platform.warehouse import Warehouse, replace_select
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """One model: a SELECT whose rows are the table `schema.name`."""
+
+    schema: str
+    name: str
+    description: str
+    query: str
+    tables: tuple[str, ...]
+    parameters: tuple[str, ...]
+    contract: Contract
+    source: str
+
+    @property
+    def table(self) -> str:
+        """`schema.name`."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def by_category(self) -> bool:
+        """Whether it is made a category at a time."""
+        return "category" in self.parameters
+
+    @property
+    def code_version(self) -> str:
+        """Hash of what the database executes: comments and layout don't count."""
+        return hashlib.sha256(self.query.encode()).hexdigest()[:16]
+
+
+def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
+    """Read one `.sql` file and the `.yml` beside it.
+
+    Raises:
+        WhetstoneError: the file is no single SELECT, or has no description, naming file and line.
+    """
+    text = path.read_text()
+    try:
+        statements = [s for s in sqlglot.parse(text, dialect="duckdb") if s]
+    except ParseError as error:
+        place = error.errors[0] if error.errors else {"line": 1, "description": str(error)}
+        raise WhetstoneError(f"{path}:{place['line']}: not valid SQL: {place['description']}") from None
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise WhetstoneError(f"{path}:1: a model is exactly one SELECT, this file has {len(statements)} statements")
+    comment = [line[2:].strip() for line in text.splitlines()[: _comment_lines(text)]]
+    if not comment:
+        raise WhetstoneError(f"{path}:1: say in a leading comment what one row is (`-- one row per ...`)")
+    tree = statements[0]
+    for table in list(_tables(tree)):
+        if (select := ephemeral.get(f"{table.db}.{table.name}")) is not None:
+            subquery = exp.Subquery(this=sqlglot.parse_one(select, dialect="duckdb"), alias=table.args.get("alias") or exp.to_identifier(table.name))
+            table.replace(subquery)
+    tables = {f"{t.db}.{t.name}": t for t in _tables(tree)}
+    for name, node in tables.items():
+        if not node.db:
+            raise WhetstoneError(f"{path}:{_line(text, node.name)}: table {name.strip('.')} has no schema; write `schema.{name.strip('.')}`")
+    parameters = sorted({str(p.this if isinstance(p.this, str) else p.this.name) for p in tree.find_all(exp.Parameter, exp.Placeholder)})
+    return SqlModel(
+        schema=path.parent.name,
+        name=path.stem,
+        description="\n".join(comment),
+        query=tree.sql(dialect="duckdb", comments=False),
+        tables=tuple(sorted(tables)),
+        parameters=tuple(parameters),
+        contract=load_contract(path.with_suffix(".yml")),
+        source=str(path),
+    )
+
+
+def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str], names: Iterable[str]) -> list[SqlModel]:
+    """Every model of `folder/staging` and `folder/marts`.
+
+    Args:
+        folder: the project's `sql` folder.
+        ephemeral: SELECTs that stand for tables, by `schema.name`.
+        known: tables and artifacts that others make, as `schema.name`.
+        names: what `$name` may stand for besides `category`.
+
+    Raises:
+        WhetstoneError: a model reads a table that nobody makes, or uses a parameter that doesn't exist.
+    """
+    models = [read_model(path, ephemeral) for schema in ("staging", "marts") for path in sorted((folder / schema).glob("*.sql"))]
+    tables = {model.table for model in models} | set(known)
+    for model in models:
+        text = Path(model.source).read_text()
+        for table in model.tables:
+            if table not in tables:
+                raise WhetstoneError(f"{model.source}:{_line(text, table)}: reads unknown table {table}; known are {', '.join(sorted(tables))}")
+        for parameter in set(model.parameters) - {"category"} - set(names):
+            raise WhetstoneError(f"{model.source}:{_line(text, '$' + parameter)}: ${parameter} is no setting and no word of the guideline")
+    return models
+
+
+def sql_definitions(
+    folder: Path,
+    *,
+    made: Sequence[dg.AssetsDefinition | dg.AssetSpec],
+    ephemeral: Mapping[str, str],
+    values: Mapping[str, Any],
+    contracts: Mapping[str, str],
+) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
+    """Assets of all models, and checks of every table that has a contract.
+
+    Args:
+        folder: the project's `sql` folder.
+        made: what Python makes or the feed reports; a contract `sql/<schema>/<name>.yml` checks those tables too.
+        ephemeral: SELECTs that stand for tables, by `schema.name`.
+        values: what parameters stand for, besides `category`.
+        contracts: tables whose contract lies elsewhere, as a path below `folder`.
+    """
+    specs = [spec for each in made for spec in (each.specs if isinstance(each, dg.AssetsDefinition) else [each])]
+    models = read_models(folder, ephemeral, known=[table_of(spec.key) for spec in specs], names=values)
+    promised = {model.table: (model.contract, model.by_category) for model in models}
+    for spec in specs:
+        table = table_of(spec.key)
+        path = folder / contracts.get(table, f"{table.replace('.', '/')}.yml")
+        if path.exists():
+            promised[table] = (load_contract(path), spec.partitions_def is not None)
+    columns = {table: {column.name: column.type for column in contract.columns} for table, (contract, _) in promised.items()}
+    assets = [model_asset(model, values, columns) for model in models]
+    return assets, [contract_checks(table, contract, by_category) for table, (contract, by_category) in promised.items()]
+
+
+def model_asset(model: SqlModel, values: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> dg.AssetsDefinition:
+    """The asset of a model.
+
+    Args:
+        model: the model.
+        values: what its parameters stand for, besides `category`.
+        columns: column types by table, for lineage through `select *`.
+    """
+    bound = {name: values[name] for name in model.parameters if name != "category"}
+    lineages: list[dg.TableColumnLineage] = []
+
+    @asset(
+        schema=model.schema,
+        name=model.name,
+        group=model.contract.group or model.schema,
+        kinds={"sql", "duckdb"},
+        deps=model.tables,
+        version=f"{model.code_version}-{fingerprint(bound)[:8]}" if bound else model.code_version,
+        by_category=model.by_category,
+        description=f"{model.description}\n\n```sql\n{Path(model.source).read_text()}```",
+        metadata={"dagster/column_schema": model.contract.table_schema(), **{f"${name}": str(value) for name, value in bound.items()}},
+    )
+    def sql_model(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+        category = context.partition_key if model.by_category else None
+        parameters = {**bound, **({"category": category} if category else {})}
+        with warehouse.transaction() as connection:
+            written = replace_select(connection, model.table, model.query, category, parameters)
+        if not lineages:  # sqlglot takes a while: once a process, not at load
+            lineages.append(column_lineage(model, columns))
+        return result(written, metadata={"dagster/column_lineage": lineages[0]})
+
+    return sql_model
+
+
+def column_lineage(model: SqlModel, columns: Mapping[str, Mapping[str, str]]) -> dg.TableColumnLineage:
+    """Which columns of which tables each column of the model is made from."""
+    schema: dict[str, dict[str, dict[str, str]]] = {}
+    for table in model.tables:
+        db, name = table.split(".")
+        schema.setdefault(db, {})[name] = dict(columns.get(table, {}))
+    found: dict[str, list[dg.TableColumnDep]] = {}
+    for name in model.contract.column_names():
+        leaves = {
+            (leaf.expression.db, leaf.expression.name, leaf.name.split(".")[-1].strip('"'))
+            for leaf in lineage(name, model.query, schema=schema, dialect="duckdb").walk()
+            if isinstance(leaf.expression, exp.Table) and not leaf.downstream
+        }
+        found[name] = [dg.TableColumnDep(asset_key=dg.AssetKey([db, table]), column_name=column) for db, table, column in sorted(leaves)]
+    return dg.TableColumnLineage(deps_by_column=found)
+
+
+def _comment_lines(text: str) -> int:
+    lines = text.splitlines()
+    return next((i for i, line in enumerate(lines) if not line.startswith("--")), len(lines))
+
+
+def _tables(tree: exp.Expression) -> Iterable[exp.Table]:
+    ctes = {cte.alias for cte in tree.find_all(exp.CTE)}
+    return [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier) and not (t.name in ctes and not t.db)]
+
+
+def _line(text: str, needle: str) -> int:
+    return next((i for i, line in enumerate(text.splitlines(), start=1) if needle in line and not line.startswith("--")), 1)

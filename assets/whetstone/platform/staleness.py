@@ -1,0 +1,122 @@
+"""Which asset partitions are stale, and why, in words: one function for `whetstone build`, `whetstone status` and the sweep.
+
+An asset partition is stale when it was never made, when its code or a setting it uses changed, when an input's content version
+is not the one it was made from, when one of its blocking checks did not pass, or when its artifact is damaged. Nothing is
+stale because of a clock, or because a parent ran again with the same content.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from whetstone.platform.artifacts import fingerprint
+from whetstone.platform.asset import ARTIFACT_TAG, INPUT_TAG, table_of
+from whetstone.platform.history import History
+
+Place = tuple[dg.AssetKey, str | None]
+"""An asset and its partition (None where it has none)."""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """An asset partition to be made, with the reasons."""
+
+    key: dg.AssetKey
+    partition: str | None
+    reasons: tuple[str, ...]
+
+    @property
+    def place(self) -> Place:
+        """Asset and partition."""
+        return (self.key, self.partition)
+
+    def __str__(self) -> str:
+        """`marts.bm25_run[garden]: staging.products changed`."""
+        return f"{name_of(self.place)}: {', '.join(self.reasons)}"
+
+
+def name_of(place: Place) -> str:
+    """`marts.bm25_run[garden]`."""
+    key, partition = place
+    return f"{table_of(key)}[{partition}]" if partition is not None else table_of(key)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One asset that Whetstone makes."""
+
+    key: dg.AssetKey
+    parents: tuple[dg.AssetKey, ...]
+    code_version: str | None
+    by_category: bool
+    blocking_checks: tuple[dg.AssetCheckKey, ...]
+
+
+class Graph:
+    """The assets of a set of definitions, parents first."""
+
+    def __init__(self, graph: Any) -> None:
+        """Read Dagster's asset graph (of definitions or of a repository)."""
+        self.nodes: dict[dg.AssetKey, Node] = {}
+        for key in graph.toposorted_asset_keys:
+            if not (node := graph.get(key)).is_materializable:
+                continue
+            checks = tuple(sorted((k for k in node.check_keys if graph.get_check_spec(k).blocking), key=str))
+            parents = tuple(sorted(node.parent_keys))
+            self.nodes[key] = Node(key, parents, node.code_version, node.is_partitioned, checks)
+
+    def places(self, node: Node, categories: list[str]) -> list[Place]:
+        """The asset's partitions."""
+        return [(node.key, category) for category in categories] if node.by_category else [(node.key, None)]
+
+    def inputs(self, place: Place, categories: list[str]) -> list[Place]:
+        """The partitions of the parents that this partition reads; assets from outside are left out."""
+        key, partition = place
+        found: list[Place] = []
+        for parent in self.nodes[key].parents:
+            if parent in self.nodes:
+                same = partition is not None and self.nodes[parent].by_category
+                found += [(parent, partition)] if same else self.places(self.nodes[parent], categories)
+        return found
+
+
+    def state_of(self, stale: Stale, history: History) -> str:
+        """What the partition would be made from now: the same state is never requested twice, even if it keeps failing."""
+        node = self.nodes[stale.key]
+        inputs = [history.seen_by(parent, stale.partition) for parent in node.parents]
+        return f"{name_of(stale.place)}|{fingerprint(node.code_version, inputs, stale.reasons)}"
+
+
+def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str | None]) -> list[Stale]:
+    """Every stale asset partition, parents before children.
+
+    Args:
+        graph: the assets.
+        history: what was materialised; `forget` what a build has just made.
+        damage: what is wrong with the artifact `kind/version`, or None.
+    """
+    found: list[Stale] = []
+    unpassed = history.unpassed_checks([check for node in graph.nodes.values() for check in node.blocking_checks])
+    for node in graph.nodes.values():
+        for place in graph.places(node, history.categories):
+            reasons = _reasons(node, place[1], history, damage) + [f"check {name} did not pass" for name in unpassed.get(place, [])]
+            if reasons:
+                found.append(Stale(*place, tuple(reasons)))
+    return found
+
+
+def _reasons(node: Node, partition: str | None, history: History, damage: Callable[[str], str | None]) -> list[str]:
+    made = history.latest(node.key).get(partition)
+    if made is None:
+        return ["never built"]
+    reasons = []
+    if made.code_version != node.code_version:
+        reasons.append("code or settings changed")
+    for parent in node.parents:
+        if made.tags.get(f"{INPUT_TAG}{table_of(parent)}") != history.seen_by(parent, partition):
+            reasons.append(f"{table_of(parent)} changed")
+    if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
+        reasons.append(problem)
+    return reasons

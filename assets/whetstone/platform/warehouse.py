@@ -1,0 +1,162 @@
+"""The warehouse: one DuckDB file behind dagster-duckdb's resource, held only for the moment of a read or a write.
+
+One write is one transaction that replaces one partition (or a whole table) by column name and returns the content version of
+what it wrote. DuckDB lets one process hold the file, so no connection outlives a call here. The table of an asset is named
+like the asset's key (`marts.bm25_run`).
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+from dagster_duckdb import DuckDBResource
+
+from whetstone.platform.errors import WhetstoneError
+
+LOCK_PATIENCE_S = 60.0
+"""How long a process waits for another one's read or write; each holds the file for milliseconds."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write left behind: its row count, and a hash of its rows that does not depend on their order."""
+
+    count_rows: int
+    version: str
+
+
+class Warehouse(DuckDBResource):
+    """dagster-duckdb's resource that always closes, waits only for locks, and writes in transactions."""
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed on every way out; the library's own leaks it, and the file lock, on an error."""
+        Path(self.database).parent.mkdir(parents=True, exist_ok=True)
+        connection = _open(self.database, {"custom_user_agent": "dagster", **self.connection_config})
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside a transaction: committed on a clean exit, rolled back on any error."""
+        with self.get_connection() as connection:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def read(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Rows of a SELECT as a frame; `$name` parameters are bound, never pasted."""
+        with self.get_connection() as connection:
+            return connection.execute(query, dict(parameters or {})).df()
+
+    def table(self, table: str, category: str | None = None, columns: str = "*") -> pd.DataFrame:
+        """A table, or one category of it, ordered by its columns from the left.
+
+        Raises:
+            WhetstoneError: the table was never built.
+        """
+        with self.get_connection() as connection:
+            if not exists(connection, table):
+                raise WhetstoneError(f"table {table} was never built; run `whetstone build --select {table.split('.')[-1]}`")
+            where, parameters = ("where category = $category", {"category": category}) if category is not None else ("", {})
+            return connection.execute(f"select {columns} from {table} {where} order by all", parameters).df()
+
+    def replace(self, table: str, rows: pd.DataFrame, category: str | None = None) -> Written:
+        """Replace a partition (without a category: the whole table) by the rows of a frame, matched by column name.
+
+        An empty frame needs typed columns, or the table's types would be guessed from nothing.
+        """
+        with self.transaction() as connection:
+            connection.register("incoming_rows", rows)
+            return replace_select(connection, table, "select * from incoming_rows", category)
+
+    def drop_category(self, category: str) -> None:
+        """Remove the rows of a category that left the catalog from every table that has them, in one transaction."""
+        with self.transaction() as connection:
+            tables = connection.execute(
+                "select schema_name || '.' || table_name from duckdb_columns() "
+                "where column_name = 'category' and schema_name in ('staging', 'marts')"
+            ).fetchall()
+            for (table,) in tables:
+                connection.execute(f"delete from {table} where category = $category", {"category": category})
+
+
+def replace_select(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    select: str,
+    category: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Written:
+    """Replace a partition by the rows of a SELECT, inside the caller's transaction.
+
+    When the columns changed, the table is made anew with them: other partitions keep the columns that stayed as they were and
+    hold NULL in the others until their own build, which is due because the model's code version changed.
+    """
+    connection.execute(f"create schema if not exists {table.split('.')[0]}")
+    connection.execute(f"create or replace temp table new_rows as {select}", dict(parameters or {}))
+    if category is not None and "category" not in columns_of(connection, "new_rows"):
+        connection.execute("create or replace temp table new_rows as select $category as category, * from new_rows", {"category": category})
+    wanted = columns_of(connection, "new_rows")
+    if exists(connection, table) and (existing := columns_of(connection, table)) != wanted:
+        kept = [f'"{name}"' for name, kind in existing.items() if wanted.get(name) == kind]
+        connection.execute("create or replace temp table old_rows as select * from new_rows limit 0")
+        if category is not None and kept:
+            connection.execute(f"insert into old_rows by name select {', '.join(kept)} from {table}")
+        connection.execute(f"create or replace table {table} as select * from old_rows")
+    connection.execute(f"create table if not exists {table} as select * from new_rows limit 0")
+    if category is None:
+        connection.execute(f"delete from {table}")
+    else:
+        connection.execute(f"delete from {table} where category = $category", {"category": category})
+    connection.execute(f"insert into {table} by name select * from new_rows")
+    return content_version(connection, "new_rows")
+
+
+def content_version(connection: duckdb.DuckDBPyConnection, relation: str) -> Written:
+    """Row count and a SHA-256 over column names, types and sorted row hashes: same rows in any order, same version."""
+    shape = json.dumps(columns_of(connection, relation))
+    row = connection.execute(
+        f"with rows as (select md5(to_json(r)::varchar) as row_hash from {relation} as r) "
+        "select count(*), coalesce(string_agg(row_hash, '' order by row_hash), '') from rows"
+    ).fetchone()
+    count, hashes = row if row else (0, "")
+    return Written(count, hashlib.sha256(f"{shape}{hashes}".encode()).hexdigest()[:32])
+
+
+def exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether `schema.name` is a table of the warehouse."""
+    query = "select 1 from duckdb_tables() where schema_name || '.' || table_name = $table and not temporary"
+    return connection.execute(query, {"table": table}).fetchone() is not None
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    """Column names of a relation with their DuckDB types, in order."""
+    return {name: kind for name, kind, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
+
+
+def _open(database: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+    give_up = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return duckdb.connect(database, config=config)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower() or time.monotonic() > give_up:
+                raise WhetstoneError(
+                    f"warehouse {database} cannot be opened: {error}\nIf another process holds it, close that process; if the file is "
+                    "damaged, move it away: the next build makes it anew (paid grades are lost only with this file)."
+                ) from error
+            time.sleep(0.05)

@@ -1,0 +1,1 @@
+"""Retrieval room: the channels and their registry, runs, encoding and fusion."""

@@ -1,0 +1,67 @@
+"""Wiring of the channels: one run asset for each entry of the registry."""
+
+import dagster as dg
+
+from whetstone.platform.asset import OWNERS, asset, result
+from whetstone.platform.registry import registry_of
+from whetstone.platform.settings import Settings
+from whetstone.platform.warehouse import Warehouse
+from whetstone.retrieval.channels import CHANNELS, Channel
+
+EXTERNAL = [
+    dg.AssetSpec(
+        ["models", "incumbent_encoder"],
+        group_name="encoder",
+        kinds={"torch"},
+        owners=OWNERS,
+        description="The encoder that this cycle mines with. `whetstone cycle` makes the champion the incumbent.",
+    )
+]
+
+
+def _run_asset(channel: Channel) -> dg.AssetsDefinition:
+    @asset(
+        schema="marts",
+        name=f"{channel.name}_run",
+        group="retrieval",
+        kinds={"torch" if channel.kind == "dense" else "python", "duckdb"},
+        deps=["staging.products", "staging.queries", *channel.reads],
+        uses=channel.settings,
+        version=channel.version,
+        description=f"One row per query x product that the channel found: {channel.description}",
+    )
+    def run(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.MaterializeResult:
+        from whetstone.catalog.source import open_source
+        from whetstone.retrieval.channels import ChannelInputs
+        from whetstone.retrieval.embedding import Embedder
+
+        category = context.partition_key
+        products = warehouse.table("staging.products", category)
+        # Test queries never reach mining.
+        queries = warehouse.read(
+            "select query_id, text from staging.queries where category = $category and split != 'test' order by query_id", {"category": category}
+        )
+        judgments = warehouse.read(
+            "select j.query_id, q.text, j.product_id, j.grade from staging.judgments as j join raw.queries as q using (query_id) "
+            "where j.category = $category and q.split = 'train' order by all",
+            {"category": category},
+        )
+        synonyms = open_source(settings).synonyms
+        embedder = Embedder(registry_of(settings).require().incumbent, settings.root / "vectors", settings.device)
+        inputs = ChannelInputs(
+            products=products,
+            queries=queries,
+            judgments=judgments,
+            settings=settings,
+            encode_queries=embedder.texts,
+            product_vectors=lambda: embedder.products(products),
+            synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
+        )
+        found = channel.search(inputs, settings.depth)
+        written = warehouse.replace(channel.table, found, category)
+        return result(written, metadata={"count_queries": len(queries), "mean_depth": len(found) / max(len(queries), 1)})
+
+    return run
+
+
+ASSETS = [_run_asset(channel) for channel in CHANNELS]

@@ -1,0 +1,189 @@
+"""The registry of channels: heterogeneous ways to find products for a query, each keeping its top `depth` with the rank ([A] section 3).
+
+A channel is one file with a function `search(inputs, depth) -> run` and one line in `CHANNELS`. Everything downstream (assets, disagreement
+sets, overlap, evaluation) reads this registry. The file is imported when the definitions load, so it holds references to the search
+functions and imports none of them. [A] is arXiv 2606.23911.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from whetstone.platform.errors import WhetstoneError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+Kind = Literal["lexical", "dense"]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SUMMARIES = ("lexical", "best", "best_dense")
+
+
+@dataclass(frozen=True)
+class ChannelInputs:
+    """What a channel may look at, for one category (or the whole catalog).
+
+    Attributes:
+        products: product_id, title, brand, category_path, attributes, text; one row per product.
+        queries: query_id, text; the queries to answer, one row each.
+        judgments: query_id, text (the query's), product_id, grade of *train* queries only; may be empty. It carries the text because the
+            queries to answer need not be the ones judged.
+        settings: has the attributes that the channel's `settings` name.
+        encode_queries: texts to unit vectors (n, d); only a dense channel calls it.
+        product_vectors: the products' unit vectors (n_products, d), row by row; only a dense channel calls it.
+        synonyms: lines of the source's Solr synonym file.
+    """
+
+    products: pd.DataFrame
+    queries: pd.DataFrame
+    judgments: pd.DataFrame
+    settings: Any
+    encode_queries: Callable[[Sequence[str]], npt.NDArray[np.float32]]
+    product_vectors: Callable[[], npt.NDArray[np.float32]]
+    synonyms: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One way to find products.
+
+    Attributes:
+        name: also the table (`marts.<name>_run`) and the rank column (`<name>_rank`).
+        kind: `lexical` matches words, `dense` matches vectors; the tiers tell the two apart.
+        description: one sentence for the asset.
+        version: bump it when the results of the same inputs change.
+        settings: fields of Settings that it reads.
+        entry: `module:function` of `search(inputs, depth) -> run`, imported when called.
+        reads: what it looks at besides the category's products and queries, so that only a change of that makes its runs stale.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    version: str
+    settings: tuple[str, ...]
+    entry: str
+    reads: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> str:
+        """Where its runs lie: category, query_id, product_id, rank, score."""
+        return f"marts.{self.name}_run"
+
+    def search(self, inputs: ChannelInputs, depth: int) -> pd.DataFrame:
+        """The run of `inputs.queries` over `inputs.products`: query_id, product_id, rank, score, at most `depth` a query."""
+        module, function = self.entry.split(":")
+        run: pd.DataFrame = getattr(import_module(module), function)(inputs, depth)
+        return run
+
+
+CHANNELS: tuple[Channel, ...] = (
+    Channel(
+        "dictionary",
+        "lexical",
+        "Longest-match look-up of query phrases in the category's lexicon, with synonyms; score = idf-weighted share of the query covered.",
+        "1",
+        ("depth",),
+        "whetstone.retrieval.dictionary:search",
+        reads=("staging.judgments", "raw.synonyms"),
+    ),
+    Channel(
+        "bm25",
+        "lexical",
+        "BM25 (Lucene's form) over stemmed product text.",
+        "1",
+        ("depth", "bm25_k1", "bm25_b"),
+        "whetstone.retrieval.bm25:search",
+    ),
+    Channel(
+        "dense",
+        "dense",
+        "Cosine of the incumbent encoder's vectors, exact search.",
+        "1",
+        ("depth",),
+        "whetstone.retrieval.dense:search",
+        reads=("models.incumbent_encoder",),
+    ),
+)
+
+
+def check_registry(channels: Sequence[Channel] = CHANNELS) -> None:
+    """Refuse a registry whose names would collide as tables or columns.
+
+    Raises:
+        WhetstoneError: a name is repeated, is no lower-case identifier, or is taken by a summary column of `run_ranks_sql`.
+    """
+    names = [channel.name for channel in channels]
+    for name in names:
+        if not _NAME.fullmatch(name) or name in _SUMMARIES or names.count(name) > 1:
+            raise WhetstoneError(
+                f"channel {name!r}: a name is a unique lower-case identifier other than {', '.join(_SUMMARIES)}"
+            )
+
+
+def channel(name: str) -> Channel:
+    """The registered channel of that name; WhetstoneError lists the known ones."""
+    for each in CHANNELS:
+        if each.name == name:
+            return each
+    raise WhetstoneError(f"there is no channel {name!r}; registered are {', '.join(each.name for each in CHANNELS)}")
+
+
+def runs_sql(channels: Sequence[Channel] = CHANNELS) -> str:
+    """SELECT of every registered run, one row per category x query x product x channel: channel, kind, then the run's columns."""
+    check_registry(channels)
+    selects = (
+        f"select\n    '{each.name}' as channel,\n    '{each.kind}' as kind,\n    category,\n    query_id,\n    product_id,\n    rank,\n"
+        f"    score,\nfrom {each.table}"
+        for each in channels
+    )
+    return "\n\nunion all\n\n".join(selects)
+
+
+def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
+    """SELECT of who found what in the category `$category`, one row per query x product found by any channel.
+
+    [A] keeps the top 500 of a catalog of millions: what is deeper is far from the query. In a category of 200 products a top 500 holds
+    everything, and no channel could disagree. So a run of depth 500 *finds* what ranks in the first `$found_share` of the category's
+    products, and at least in the first `$found_least`.
+
+    Columns: category, query_id, product_id; `<channel>_rank` of each (null where it didn't find the pair); count_channels, count_lexical;
+    lexical_rank (best of the lexical channels), best_dense_rank, best_rank.
+    """
+    ranks = "\n".join(f"    max(rank) filter (where channel = '{each.name}') as {each.name}_rank," for each in channels)
+    runs = "\n".join(f"    {line}" if line else "" for line in runs_sql(channels).splitlines())
+    return f"""with depths as (
+    select greatest($found_least, ceil($found_share * count(*))) as found_depth,
+    from staging.products
+    where category = $category
+),
+
+all_runs as (
+{runs}
+),
+
+runs as (
+    select all_runs.*,
+    from all_runs
+    cross join depths
+    where all_runs.category = $category and all_runs.rank <= depths.found_depth
+)
+
+select
+    category,
+    query_id,
+    product_id,
+{ranks}
+    count(*) as count_channels,
+    count(*) filter (where kind = 'lexical') as count_lexical,
+    min(rank) filter (where kind = 'lexical') as lexical_rank,
+    min(rank) filter (where kind = 'dense') as best_dense_rank,
+    min(rank) as best_rank,
+from runs
+group by category, query_id, product_id"""

@@ -1,0 +1,264 @@
+"""The lexicon of a category: what its own products call things, harvested from their data ([A] section 3: a dictionary channel).
+
+Kinds of entry, each a phrase of one to four stemmed words:
+    brand        the product's brand; a title that opens with a known brand counts too
+    node         a node of the category path, or a part of one ("Cases, Holsters & Sleeves" are three)
+    attribute    an attribute's value
+    head         the head noun of a title's segment: its last word that is no number, unit or stop word, heading at least two products
+    collocation  two or three words that stand together in titles far more often than by chance
+
+A product *holds* an entry through its own fields, never by a mere mention: of a title only the part that names the product is read, so
+"case for iPhone 12" and "charger with cable" hold neither iPhone nor cable. That is where the channel differs from bm25. NPMI: Bouma 2009,
+"Normalized (pointwise) mutual information in collocation extraction"; for three words its multivariate form.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import Stemmer
+from bm25s.stopwords import STOPWORDS_EN
+from scipy import sparse
+
+MAX_WORDS = 4
+LEAST_COUNT = 3
+"""A collocation is seen at least this often; head nouns need one less, but in different products."""
+LEAST_NPMI = 0.4
+"""From -1 (never together) over 0 (by chance) to 1 (only together)."""
+
+KINDS = ("brand", "node", "attribute", "head", "collocation")
+STOP_WORDS = frozenset(STOPWORDS_EN)
+_CLAUSE = frozenset(["for", "with", "without", "w", "compatible", "fits", "fit", "from", "by", "includes", "including"])
+"""From one of these on a title's segment is about something else than the product."""
+_MEASURES = frozenset(
+    ["pack", "packs", "pcs", "pc", "piece", "pieces", "count", "ct", "set", "sets", "pair", "pairs", "inch", "inches", "in", "ft", "feet", "foot", "cm", "mm", "m", "oz", "ounce", "ounces", "lb", "lbs", "g", "gram", "grams", "kg", "mg", "ml", "l", "liter", "gallon", "gal", "v", "volt", "w", "watt", "mah", "gb", "tb", "mb", "x", "xl", "xxl", "s", "large", "medium", "small", "size", "qty", "color", "new"]
+)
+_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
+_POSSESSIVE = re.compile(r"['’]s\b")
+_MARKS = re.compile("[\u0300-\u036f]")
+_SEGMENT = re.compile(r"[,;:|()\[\]{}!?•·\n\t]|\s[-–—~/&+*]\s|\.\s")
+_PART = re.compile(r"[,;:|()\[\]{}/&\n\t]|\band\b", re.IGNORECASE)
+Held = dict[tuple[str, str], list[int]]
+"""(kind, phrase) -> positions of the products that hold it, possibly repeated."""
+_stemmer = Stemmer.Stemmer("english")
+
+
+def words(text: str) -> list[str]:
+    """Stemmed words of a text, in order: case, accents and possessives removed, digits apart from letters ("128GB" is "128 gb")."""
+    return stem(_split(text))
+
+
+def stem(raw: Sequence[str]) -> list[str]:
+    """Snowball English stems of lower-case words."""
+    stems: list[str] = _stemmer.stemWords(list(raw))
+    return stems
+
+
+def own_segments(title: str) -> list[list[str]]:
+    """Stemmed words of the parts of a title that name the product itself; see the module's text."""
+    segments = []
+    for segment in _SEGMENT.split(title):
+        raw = _split(segment)
+        end = next((place for place, word in enumerate(raw) if word in _CLAUSE), len(raw))
+        if end:
+            segments.append(stem(raw[:end]))
+    return segments
+
+
+def head_noun(segment: Sequence[str]) -> str | None:
+    """The last word of a stemmed segment that is no number, unit, stop word or single letter."""
+    return next(
+        (word for word in reversed(segment) if len(word) > 1 and not word[0].isdigit() and word not in _NOT_HEADS), None
+    )
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Entries of one category and who holds them.
+
+    Attributes:
+        phrases: stemmed phrase -> entry number.
+        kinds: the kind that first gave each entry, by number.
+        holds: (n_products, n_entries) bool, sparse by column.
+    """
+
+    phrases: Mapping[str, int]
+    kinds: Sequence[str]
+    holds: sparse.csc_array
+
+    @cached_property
+    def idf(self) -> Mapping[str, float]:
+        """Word -> log(1 + (N - df + 0.5) / (df + 0.5)), df = products that hold an entry with that word (Lucene's idf)."""
+        entries = [(word, number) for phrase, number in self.phrases.items() for word in set(phrase.split())]
+        vocabulary = {word: place for place, word in enumerate(sorted({word for word, _ in entries}))}
+        rows = [number for _, number in entries]
+        columns = [vocabulary[word] for word, _ in entries]
+        contains = sparse.csr_array(
+            (np.ones(len(rows), np.int32), (rows, columns)), shape=(len(self.phrases), len(vocabulary))
+        )
+        document_frequency = np.asarray((self.holds.astype(np.int32) @ contains > 0).sum(axis=0)).ravel()
+        return dict(zip(vocabulary, _idf(document_frequency, self.holds.shape[0]).tolist(), strict=True))
+
+    @property
+    def unknown_idf(self) -> float:
+        """Weight of a word that no entry has."""
+        return float(_idf(np.zeros(1), self.holds.shape[0])[0])
+
+    def column(self, entry: int) -> npt.NDArray[np.intp]:
+        """Positions of the products that hold an entry."""
+        positions: npt.NDArray[np.intp] = self.holds.indices[self.holds.indptr[entry] : self.holds.indptr[entry + 1]]
+        return positions
+
+    def counts(self) -> dict[str, int]:
+        """Entries by kind."""
+        return dict(sorted(Counter(self.kinds).items()))
+
+
+def longest_sizes(phrases: Iterable[str]) -> dict[str, int]:
+    """First word -> number of words of the longest phrase that begins with it."""
+    longest: dict[str, int] = {}
+    for phrase in phrases:
+        first, *rest = phrase.split(" ")
+        longest[first] = max(longest.get(first, 0), 1 + len(rest))
+    return longest
+
+
+def longest_matches(
+    found: Sequence[str], longest: Mapping[str, int], known: Container[str]
+) -> Iterator[tuple[int, int]]:
+    """Spans [start, end) of the words that are phrases in `known`, greedily from the left, the longest at each place."""
+    start = 0
+    while start < len(found):
+        most = min(longest.get(found[start], 0), len(found) - start)
+        size = next((size for size in range(most, 0, -1) if " ".join(found[start : start + size]) in known), 0)
+        if size:
+            yield start, start + size
+        start += size or 1
+
+
+def harvest(products: pd.DataFrame) -> Lexicon:
+    """The lexicon of these products.
+
+    Args:
+        products: title, brand, category_path, attributes; one row per product. Missing values are fine.
+
+    Returns:
+        A Lexicon whose rows are the products in their order; its entries don't depend on that order.
+    """
+    held: Held = {}
+    titles: list[list[list[str]]] = []
+    phrases = cache(_phrases)  # brands, nodes and values repeat
+    rows = zip(products["title"], products["brand"], products["category_path"], products["attributes"], strict=True)
+    for product, (title, brand, path, attributes) in enumerate(rows):
+        titles.append(own_segments(title) if isinstance(title, str) else [])
+        values = attributes.values() if isinstance(attributes, dict) else ()
+        nodes = path if isinstance(path, Sequence | np.ndarray) else ()
+        for kind, field in (("brand", (brand,)), ("node", nodes), ("attribute", values)):
+            for value in field:
+                for phrase in phrases(value) if isinstance(value, str) else ():
+                    held.setdefault((kind, phrase), []).append(product)
+    _hold_mentions(titles, held)
+    _hold_heads(titles, held)
+    for product, phrase in _collocations(titles):
+        held.setdefault(("collocation", phrase), []).append(product)
+    return _as_lexicon(held, len(products))
+
+
+def _hold_mentions(titles: Sequence[list[list[str]]], held: Held) -> None:
+    """A title holds the attribute values and nodes that its own part names, and a brand that it opens with."""
+    values = {phrase: kind for kind, phrase in held if kind in ("node", "attribute")}
+    brands = {phrase for kind, phrase in held if kind == "brand"}
+    longest_value, longest_brand = longest_sizes(values), longest_sizes(brands)
+    for product, segments in enumerate(titles):
+        for segment in segments:
+            for start, end in longest_matches(segment, longest_value, values):
+                phrase = " ".join(segment[start:end])
+                held[values[phrase], phrase].append(product)
+        opening = next(longest_matches(segments[0], longest_brand, brands), None) if segments else None
+        if opening and opening[0] == 0:
+            held["brand", " ".join(segments[0][: opening[1]])].append(product)
+
+
+def _hold_heads(titles: Sequence[list[list[str]]], held: Held) -> None:
+    heads = [{head for segment in segments if (head := head_noun(segment))} for segments in titles]
+    count = Counter(head for each in heads for head in each)
+    for product, each in enumerate(heads):
+        for head in sorted(each):
+            if count[head] >= LEAST_COUNT - 1:
+                held.setdefault(("head", head), []).append(product)
+
+
+def _collocations(titles: Sequence[list[list[str]]]) -> Iterator[tuple[int, str]]:
+    """(product, phrase) of every occurrence of two or three words whose count and NPMI are high enough.
+
+    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)); a triple extends a pair that is frequent itself.
+    """
+    numbers: dict[str, int] = {"": 0}  # "" ends a segment
+    flat = [
+        (numbers.setdefault(word, len(numbers)), product)
+        for product, segments in enumerate(titles)
+        for segment in segments
+        for word in (*segment, "")
+    ]
+    if not flat:
+        return
+    tokens, owner = np.array(flat).T
+    vocabulary = list(numbers)
+    log_share = np.log(np.bincount(tokens, minlength=len(vocabulary)) / len(tokens))
+    is_stop = np.array([word in STOP_STEMS or not word for word in vocabulary])[tokens]
+    grams = np.where(is_stop, -1, tokens)  # number of the n-gram that begins at each place, -1 for none
+    chance = log_share[tokens]
+    for size in (2, 3):
+        last = np.arange(size - 1, len(tokens))
+        starts = np.flatnonzero((grams[: len(last)] >= 0) & ~is_stop[last])
+        codes = grams[starts] * len(vocabulary) + tokens[starts + size - 1]
+        _, which, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        count = counts[which]
+        chance[starts] += log_share[tokens[starts + size - 1]]
+        joint = np.log(count / len(tokens))
+        npmi = (joint - chance[starts]) / (-(size - 1) * joint)
+        for place in starts[(count >= LEAST_COUNT) & (npmi >= LEAST_NPMI)]:
+            yield int(owner[place]), " ".join(vocabulary[token] for token in tokens[place : place + size])
+        grams = np.full(len(tokens), -1)
+        grams[starts[count >= LEAST_COUNT]] = which[count >= LEAST_COUNT]
+
+
+def _as_lexicon(held: Mapping[tuple[str, str], Sequence[int]], count_products: int) -> Lexicon:
+    phrases = {phrase: number for number, phrase in enumerate(sorted({phrase for _, phrase in held}))}
+    kind_of = {phrase: kind for kind, phrase in sorted(held, key=lambda entry: KINDS.index(entry[0]), reverse=True)}
+    rows = [product for products in held.values() for product in products]
+    columns = [phrases[phrase] for (_, phrase), products in held.items() for _ in products]
+    shape = (count_products, len(phrases))
+    holds = sparse.csc_array(
+        (np.ones(len(rows), dtype=bool), (rows, columns)), shape=shape
+    )  # a repeated pair stays True
+    return Lexicon(phrases, [kind_of[phrase] for phrase in phrases], holds)
+
+
+def _phrases(value: str) -> tuple[str, ...]:
+    """The distinct phrases of a field's value: as a whole, and each part of a list."""
+    parts = (words(part) for part in (value, *_PART.split(value)))
+    fitting = (part for part in parts if len(part) <= MAX_WORDS and not STOP_STEMS.issuperset(part))
+    return tuple(dict.fromkeys(" ".join(part) for part in fitting))
+
+
+def _split(text: str) -> list[str]:
+    plain = text.casefold() if text.isascii() else _MARKS.sub("", unicodedata.normalize("NFKD", text).casefold())
+    return _WORD.findall(_POSSESSIVE.sub("", plain))
+
+
+def _idf(document_frequency: npt.NDArray[np.number], count: int) -> npt.NDArray[np.float64]:
+    weights: npt.NDArray[np.float64] = np.log1p((count - document_frequency + 0.5) / (document_frequency + 0.5))
+    return weights
+
+
+STOP_STEMS = frozenset(stem(sorted(STOP_WORDS)))
+_NOT_HEADS = STOP_STEMS.union(stem(sorted(_MEASURES)))

@@ -1,0 +1,65 @@
+"""The only Dagster entry point: merges what the rooms and `sql/` declare, and adds the resources."""
+
+import dagster as dg
+
+from whetstone.catalog import assets as catalog
+from whetstone.catalog import jobs as catalog_jobs
+from whetstone.catalog.source import open_source
+from whetstone.disagreement import assets as disagreement
+from whetstone.encoder import assets as encoder
+from whetstone.encoder.recipes import load_recipe
+from whetstone.evaluation import assets as evaluation
+from whetstone.grading import assets as grading
+from whetstone.grading.guideline import load_guideline
+from whetstone.index import assets as index
+from whetstone.index import checks as index_checks
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import with_settings
+from whetstone.platform.automation import automation_sensor, sweep_sensor
+from whetstone.platform.settings import Settings, load_settings
+from whetstone.platform.sql_models import sql_definitions
+from whetstone.platform.warehouse import Warehouse
+from whetstone.retrieval import assets as retrieval
+from whetstone.retrieval.channels import CHANNELS, run_ranks_sql
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The definitions of one source under these settings."""
+    guideline = load_guideline(open_source(settings).spec.guideline)
+    recipe = load_recipe(settings.recipe)
+    external = [*catalog.EXTERNAL, *retrieval.EXTERNAL]
+    made = [
+        *catalog.ASSETS,
+        *retrieval.ASSETS,
+        *disagreement.ASSETS,
+        *grading.assets(settings, guideline),
+        *encoder.assets(recipe, guideline),
+        *index.ASSETS,
+        *evaluation.assets([stage.name for stage in recipe.stages], guideline),
+    ]
+    words = {
+        "count_channels": len(CHANNELS),
+        "relevant_grade": guideline.relevant_grade,
+        "irrelevant_grade": guideline.irrelevant_grade,
+        "top_grade": guideline.top_grade,
+    }
+    models, checks = sql_definitions(
+        settings.sql_dir,
+        made=[*external, *made],
+        ephemeral={"marts.run_ranks": run_ranks_sql()},
+        values={**settings.model_dump(), **words},
+        contracts={channel.table: "marts/run.yml" for channel in CHANNELS},
+    )
+    return dg.Definitions(
+        assets=[*external, *models, *(with_settings(asset, settings) for asset in made)],
+        asset_checks=[*checks, *index_checks.CHECKS],
+        sensors=[catalog_jobs.feed_sensor, automation_sensor(), sweep_sensor()],
+        resources={"settings": settings, "warehouse": Warehouse(database=str(settings.warehouse_path)), "artifacts": Artifacts(settings.root / "artifacts")},
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev`, `dg dev` and `dg check defs` load."""
+    return build(load_settings())

@@ -1,0 +1,96 @@
+-- One row per graded pair of a train query that belongs to a curriculum tier ([A] section 3.2).
+-- Easy positives were found by every channel; hard positives only by words, not by the encoder; hard negatives by one channel
+-- alone; token-similar negatives share words and were found by none. Grades between the bounds belong to no tier. A pair is in
+-- one tier, a query keeps at most 50 positives and 50 negatives, shared fairly between the tiers.
+with grades as (
+    select * from marts.grades
+    where category = $category and split = 'train'
+),
+
+ranks as (
+    select * from marts.disagreement_sets
+    where category = $category
+),
+
+similar_pairs as (
+    select * from marts.token_similar
+    where category = $category
+),
+
+joined as (
+    select
+        grades.query_id,
+        grades.product_id,
+        grades.split,
+        grades.grade,
+        grades.label,
+        grades.confidence,
+        grades.settled_by,
+        ranks.class,
+        ranks.count_channels,
+        ranks.lexical_rank,
+        ranks.best_dense_rank,
+        ranks.best_rank,
+        similar_pairs.cosine,
+    from grades
+    left join ranks on grades.query_id = ranks.query_id and grades.product_id = ranks.product_id
+    left join similar_pairs on grades.query_id = similar_pairs.query_id and grades.product_id = similar_pairs.product_id
+),
+
+tiered as (
+    select
+        *,
+        case
+            when grade >= $relevant_grade and class = 'consensus' then 'easy_positive'
+            when grade >= $relevant_grade and class = 'lexical_head' then 'hard_positive'
+            when
+                grade <= $irrelevant_grade and count_channels = 1 and best_rank <= $hard_negative_rank
+                then 'hard_negative'
+            when grade <= $irrelevant_grade and class is null and cosine is not null then 'token_similar_negative'
+        end as tier,
+    from joined
+),
+
+sided as (
+    select
+        *,
+        tier in ('easy_positive', 'hard_positive') as is_positive,
+        row_number() over (
+            partition by query_id, tier order by confidence desc, coalesce(best_rank, 0), cosine desc, product_id
+        ) as place_in_tier,
+    from tiered
+    where tier is not null
+),
+
+capped as (
+    select
+        *,
+        row_number() over (partition by query_id, is_positive order by place_in_tier, tier, product_id) as place,
+    from sided
+),
+
+final as (
+    select
+        $category as category,
+        query_id,
+        product_id,
+        split,
+        tier,
+        case tier
+            when 'easy_positive' then if(grade = $top_grade, [1, 3], [3])
+            when 'hard_positive' then [2, 3]
+            when 'hard_negative' then [2]
+            else [3]
+        end as stages,
+        grade,
+        label,
+        confidence,
+        settled_by,
+        lexical_rank,
+        best_dense_rank as dense_rank,
+        cosine,
+    from capped
+    where place <= if(is_positive, $positives_per_query, $negatives_per_query)
+)
+
+select * from final

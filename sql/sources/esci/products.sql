@@ -1,0 +1,29 @@
+-- One row per product of the locale. The official file has no `category` (ESCI-S adds it): the empty left side of the union gives it the type.
+-- Price, stars and ratings are left out: they change daily and say nothing about relevance.
+with source as (
+    select null::varchar[] as category where false
+    union all by name
+    select * from read_parquet($products)
+),
+
+described as (
+    select
+        *,
+        concat_ws(' ', nullif(product_description, ''), nullif(product_bullet_point, '')) as description_html,
+    from source
+    where product_locale = $locale
+)
+
+select
+    product_id,
+    category as category_path,
+    product_title as title,
+    product_brand as brand,
+    regexp_replace(
+        description_html,
+        '<\s*/?\s*(a|b|br|div|em|font|h[1-6]|hr|i|img|li|ol|p|span|strong|sub|sup|table|td|tr|u|ul)\b[^<>]*>|&[a-z]+;|&#[0-9]+;',
+        ' ',
+        'gi'
+    ) as description,
+    map_from_entries(list_filter([{'k': 'color', 'v': product_color}], lambda entry: entry.v is not null)) as attributes,
+from described

@@ -1,0 +1,113 @@
+"""Graded NDCG@10 on dev: hand-worked, against scikit-learn, and a sub-catalog that holds what it must and keeps still."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sklearn.metrics import ndcg_score
+
+from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, build_dev_set, ndcg_at
+from whetstone.platform.errors import WhetstoneError
+
+GAINS = {4: 1.0, 2: 0.1, 1: 0.01, 0: 0.0}
+
+
+def frames() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    queries = pd.DataFrame(
+        [("q2", "second", "dev"), ("q1", "first", "dev"), ("q1", "first", "dev"), ("q3", "third", "dev"), ("t", "learnt", "train")],
+        columns=["query_id", "text", "split"],
+    )
+    products = pd.DataFrame([(f"p{number:02}", f"text {number}") for number in range(40)], columns=["product_id", "text"])
+    judgments = pd.DataFrame(
+        [("q1", "p05", 4), ("q1", "p07", 2), ("q2", "p30", 1), ("q3", "p31", 0), ("t", "p33", 4), ("q1", "gone", 4)],
+        columns=["query_id", "product_id", "grade"],
+    )
+    return queries, products, judgments
+
+
+def test_ndcg_by_hand() -> None:
+    gains = np.array([[0.0, 1.0, 0.1]])
+    scores = np.array([[0.9, 0.5, 0.7]])  # order: 0, 0.1, 1
+    expected = (0.1 / math.log2(3) + 1 / 2) / (1 + 0.1 / math.log2(3))
+    assert ndcg_at(scores, gains)[0] == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 30), st.integers(1, 12))
+def test_ndcg_agrees_with_scikit_learn(seed: int, rows: int, width: int, depth: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.permuted(np.tile(np.arange(width, dtype=float), (rows, 1)), axis=1)
+    gains = rng.choice([0.0, 0.01, 0.1, 1.0], size=(rows, width))
+    gains[:, 0] = 1.0
+    assert ndcg_at(scores, gains, depth).mean() == pytest.approx(ndcg_score(gains, scores, k=depth), abs=1e-12)
+
+
+def test_equal_scores_keep_the_order_of_products() -> None:
+    assert ndcg_at(np.zeros((1, 3)), np.array([[1.0, 0, 0]]), 1)[0] == 1
+    assert ndcg_at(np.zeros((1, 3)), np.array([[0, 0, 1.0]]), 1)[0] == 0
+
+
+def test_only_dev_queries_with_a_gain_count() -> None:
+    dev = build_dev_set(*frames(), GAINS, size=10)
+    assert dev.queries == ("first", "second")
+    pairs = {(dev.queries[q], dev.products[p], gain) for q, p, gain in zip(dev.judged_query, dev.judged_product, dev.gains, strict=True)}
+    assert pairs == {("first", "text 5", 1.0), ("first", "text 7", 0.1), ("second", "text 30", 0.01)}
+
+
+def test_sub_catalog_has_every_judged_product_and_the_size_asked_for() -> None:
+    dev = build_dev_set(*frames(), GAINS, size=10)
+    assert len(dev.products) == 10
+    assert {"text 5", "text 7", "text 30"} <= set(dev.products)
+    assert len(build_dev_set(*frames(), GAINS, size=1).products) == 3
+    assert len(build_dev_set(*frames(), GAINS, size=1000).products) == 40
+
+
+def test_sub_catalog_depends_on_the_seed_and_hardly_on_the_catalog() -> None:
+    queries, products, judgments = frames()
+    dev = build_dev_set(queries, products, judgments, GAINS, size=20)
+    shuffled = build_dev_set(queries.iloc[::-1], products.iloc[::-1], judgments.iloc[::-1], GAINS, size=20)
+    assert dev.version == shuffled.version
+    assert dev.version != build_dev_set(queries, products, judgments, GAINS, size=20, seed=1).version
+    more = pd.concat([products, pd.DataFrame({"product_id": ["new"], "text": ["new"]})])
+    assert len(set(dev.products) - set(build_dev_set(queries, more, judgments, GAINS, size=20).products)) <= 1
+
+
+def test_version_follows_every_part() -> None:
+    dev = build_dev_set(*frames(), GAINS)
+    others = [
+        replace(dev, queries=("other", *dev.queries[1:])),
+        replace(dev, products=("other", *dev.products[1:])),
+        replace(dev, gains=dev.gains * 0.5),
+        replace(dev, judged_product=dev.judged_product[::-1]),
+    ]
+    assert len({dev.version, *(other.version for other in others)}) == 5
+
+
+def test_nothing_to_choose_by_is_an_error_that_says_so() -> None:
+    queries, products, judgments = frames()
+    with pytest.raises(WhetstoneError, match="no dev query has a judged product with a positive gain"):
+        build_dev_set(queries, products, judgments[judgments["query_id"] == "q3"], GAINS)
+    with pytest.raises(WhetstoneError, match=r"no gain for grade\(s\) \[4\]"):
+        build_dev_set(queries, products, judgments, {2: 0.1, 1: 0.0, 0: 0.0})
+
+
+def test_evaluator_is_the_mean_over_queries_of_the_models_own_ranking(tiny_encoder: Path, tmp_path: Path) -> None:
+    queries = pd.DataFrame([("q1", "red mug", "dev"), ("q2", "blue lamp", "dev")], columns=["query_id", "text", "split"])
+    texts = ["mug", "red", "red mug", "blue lamp", "shoe blue", "lamp for women"]
+    products = pd.DataFrame({"product_id": list("abcdef"), "text": texts})
+    judgments = pd.DataFrame([("q1", "c", 4), ("q1", "a", 2), ("q2", "f", 4)], columns=["query_id", "product_id", "grade"])
+    model = SentenceTransformer(str(tiny_encoder), device="cpu")
+    evaluator = DevEvaluator(build_dev_set(queries, products, judgments, GAINS))
+    value = evaluator(model, output_path=str(tmp_path))
+    vectors = model.encode([*queries["text"], *texts], normalize_embeddings=True)
+    truth = np.array([[0.1, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1.0]])
+    assert value == {METRIC: pytest.approx(ndcg_score(truth, vectors[:2] @ vectors[2:].T, k=10), abs=1e-9)}
+    assert evaluator.primary_metric == METRIC and evaluator.greater_is_better
+    assert not list(tmp_path.iterdir())

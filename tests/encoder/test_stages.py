@@ -1,0 +1,177 @@
+"""Training a stage: it learns, it never returns anything worse than its start, it skips, averages, repeats itself and leaves nothing behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from whetstone.curriculum.instances import Material
+from whetstone.encoder import stages
+from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, DevSet, build_dev_set
+from whetstone.encoder.recipes import Stage
+from whetstone.encoder.stages import averaged, stage_instances, train_stage
+from whetstone.platform.errors import WhetstoneError
+
+Shop = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+NEGATIVES = {"bce": ["random"], "mnr": ["hard_negative"], "triplet": ["hard_negative"]}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Same seed, same weights holds on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def dev(shop: Shop) -> DevSet:
+    return build_dev_set(*shop, {4: 1.0, 1: 0.1})
+
+
+@pytest.fixture
+def material(shop: Shop) -> Material:
+    queries, products, grades = shop
+    train = grades.merge(queries.loc[queries["split"] == "train", ["query_id", "split"]], on="query_id")
+    tiers = train.assign(tier=train["grade"].map({4: "hard_positive", 1: "hard_negative"}))
+    return Material(tiers=tiers, queries=queries, products=products, relevant=train[train["grade"] > 2], found=train)
+
+
+def stage(loss: str = "mnr", **settings: Any) -> Stage:
+    defaults: dict[str, Any] = {"batch_size": 6, "learning_rate": 3e-3, "epochs": 2, "evaluations_per_epoch": 1, "min_instances": 4}
+    return Stage(name="s", loss=loss, positives=["hard_positive"], negatives=NEGATIVES[loss], **{**defaults, **settings})
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in SentenceTransformer(str(folder), device="cpu").state_dict().items()}
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("loss", ["bce", "mnr", "triplet"])
+def test_the_kept_weights_are_the_best_that_dev_saw(
+    loss: str, tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = stage_instances(stage(loss), material, seed=1).frame
+    result = train_stage(tmp_path / "out", tiny_encoder, stage(loss), rows, dev, seed=1, device="cpu")
+    curve = dict(result.dev_curve)
+    assert list(curve)[0] == 0 and list(curve)[-1] == result.steps
+    assert result.dev_metric == curve[result.best_step] == max(curve.values())
+    assert result.instances == len(rows) and result.skipped is None
+    kept = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert DevEvaluator(dev)(kept)[METRIC] == pytest.approx(result.dev_metric, abs=1e-6)
+    steps, losses = zip(*result.loss_curve, strict=True)
+    assert steps[-1] == result.steps
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # nothing in the working directory
+    assert not any(path.name in ("README.md", "training_args.bin") for path in (tmp_path / "out").rglob("*"))
+
+
+def test_a_start_that_no_checkpoint_beats_is_returned_unchanged(
+    tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5, 0.5, 0.4])
+    monkeypatch.setattr(DevEvaluator, "__call__", lambda self, model: {METRIC: next(values)})
+    rows = stage_instances(stage(), material, seed=1).frame
+    result = train_stage(tmp_path / "out", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")
+    assert (result.best_step, result.dev_metric) == (0, 0.5)
+    assert same(weights(tmp_path / "out"), weights(tiny_encoder))
+
+
+def test_too_few_instances_skip_the_stage_with_a_reason(tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path) -> None:
+    rows = stage_instances(stage(), material, seed=1).frame
+    result = train_stage(tmp_path / "out", tiny_encoder, stage(min_instances=len(rows) + 1), rows, dev, seed=1, device="cpu")
+    assert result.skipped and str(len(rows)) in result.skipped and "min_instances" in result.skipped
+    assert (result.steps, result.best_step, result.loss_curve) == (0, 0, [])
+    assert same(weights(tmp_path / "out"), weights(tiny_encoder))
+    empty = train_stage(tmp_path / "none", tiny_encoder, stage(min_instances=1), rows.head(0), dev, seed=1, device="cpu")
+    assert empty.skipped
+
+
+def test_same_seed_same_weights(tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path) -> None:
+    rows = stage_instances(stage(), material, seed=1).frame
+    state = torch.random.get_rng_state()
+    results = [
+        train_stage(tmp_path / name, tiny_encoder, stage(), rows, dev, seed=seed, device="cpu")
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert results[0] == results[1]  # wall-clock is left out of the comparison
+    assert results[0].loss_curve != results[2].loss_curve
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_max_steps_ends_the_schedule_and_evaluations_are_spread_over_it(
+    tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path
+) -> None:
+    rows = stage_instances(stage("bce"), material, seed=1).frame
+    short = stage("bce", max_steps=4, epochs=3)
+    result = train_stage(tmp_path / "out", tiny_encoder, short, rows, dev, seed=1, device="cpu")
+    assert result.steps == 4
+    assert [step for step, _ in result.dev_curve] == [0, 2, 3, 4]
+    assert result.learned["log_scale"] != pytest.approx(np.log(20), abs=1e-4)
+
+
+def test_averaging_is_judged_and_kept_while_training_goes_on_from_the_trained_weights(
+    tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = stage_instances(stage(), material, seed=1).frame
+    rising = iter(range(100))
+    monkeypatch.setattr(DevEvaluator, "__call__", lambda self, model: {METRIC: float(next(rising))})
+    plain = train_stage(tmp_path / "plain", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")
+    half = train_stage(tmp_path / "half", tiny_encoder, stage(weight_averaging=0.25), rows, dev, seed=1, device="cpu")
+    assert plain.loss_curve == half.loss_curve
+    start, trained, kept = (weights(folder) for folder in (tiny_encoder, tmp_path / "plain", tmp_path / "half"))
+    for name in start:
+        np.testing.assert_allclose(kept[name], 0.75 * trained[name] + 0.25 * start[name], atol=1e-6)
+
+
+def test_averaging_restores_the_weights_exactly_even_after_an_error(tiny_encoder: Path) -> None:
+    model = SentenceTransformer(str(tiny_encoder), device="cpu")
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    zeros = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
+    with pytest.raises(RuntimeError), averaged(model, zeros, 0.3):
+        name, weight = next(iter(model.named_parameters()))
+        torch.testing.assert_close(weight, 0.7 * own[name])
+        raise RuntimeError
+    assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
+
+
+def test_a_broken_loss_is_an_error_and_leaves_no_scratch_folder(
+    tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(stages, "build_loss", lambda model, stage: _NanLoss(model))
+    rows = stage_instances(stage(), material, seed=1).frame
+    with pytest.raises(WhetstoneError, match="stage s: the loss is nan at step 1"):
+        train_stage(tmp_path / "out", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")
+    assert not list(scratch.iterdir())
+
+
+def test_an_unknown_start_is_an_error(material: Material, dev: DevSet, tmp_path: Path) -> None:
+    with pytest.raises(WhetstoneError, match="nowhere"):
+        train_stage(tmp_path / "out", tmp_path / "nowhere", stage(), pd.DataFrame(), dev, seed=1)
+
+
+class _NanLoss(torch.nn.Module):
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Any, labels: Any) -> torch.Tensor:
+        return self.model(features[0])["sentence_embedding"].sum() * float("nan")

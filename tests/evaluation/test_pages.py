@@ -1,0 +1,184 @@
+"""The pages of a report: what they show, that nothing in a name can break them, and that the plots are pictures."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+
+import pytest
+from PIL import Image
+from whetstone.evaluation.charts import report_plots
+from whetstone.evaluation.pages import report_html, report_markdown, table_text
+from whetstone.evaluation.report import build_report
+from whetstone.evaluation.tables import metrics_of
+
+HOSTILE = "<script>alert(1)</script>\"'|\n# x `y` \x1b[31m [a](javascript:b) $\\frac$ 🦆 & _z_ *w*" + "long" * 100
+VOID = {"meta", "img"}
+NO_EMOJI_FONT = pytest.mark.filterwarnings("ignore:Glyph")
+
+
+class Page(HTMLParser):
+    """Collects tags, the text of the table cells and the addresses of a page; notices tags that don't nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.cells, self.sources, self.open = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+
+@pytest.fixture
+def hostile(report):
+    """The report with a hostile text wherever a source, a shop or a setting can put one."""
+    systems = report["systems"] | {HOSTILE: report["systems"]["base"]}
+    row = report["comparisons"][0] | {"against": HOSTILE}
+    return build_report(
+        source=HOSTILE,
+        created_at=report["created_at"],
+        catalog=report["catalog"],
+        systems=systems,
+        comparisons=[row],
+        champion=HOSTILE,
+        promoted=False,
+        reason=HOSTILE,
+        further={"overlap": [{"category": HOSTILE, HOSTILE: 1.0}], HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}},
+    )
+
+
+def cell_of(lines, system, column):
+    """The cell of a terminal table: columns are apart by two spaces, figures within a column by one."""
+    header = next(line for line in lines if line.startswith("system"))
+    row = next(line for line in lines if re.match(rf"{system}( \*)?  ", line))
+    place = re.split(r"\s{2,}", header).index(column)
+    return re.split(r"\s{2,}", row)[place]
+
+
+def test_terminal_table_shows_baselines_and_figures(report):
+    lines = table_text(report).splitlines()
+    names = [line.split()[0] for line in lines[4:12]]
+    assert names == [
+        "random",
+        "dictionary",
+        "bm25",
+        "base",
+        "hybrid_base",
+        "encoder_mnr",
+        "encoder_bce",
+        "hybrid_champion",
+    ]
+    ndcg = report["systems"]["bm25"]["ndcg@10"]
+    assert cell_of(lines, "bm25", "ndcg@10") == f"{ndcg['mean']:.4f} [{ndcg['low']:.3f}, {ndcg['high']:.3f}]"
+    assert cell_of(lines, "bm25", "judged@10") == f"{report['systems']['bm25']['judged@10']['mean']:.4f}"
+    assert re.search(r"embarrassing@10 +judged@10$", lines[2])
+    assert "6,764 products in 36 categories" in lines[0]
+    assert lines[-1] == "* Champion: encoder_mnr (promoted). encoder_mnr becomes the champion: it is better."
+
+
+def test_terminal_table_is_aligned_and_no_line_is_very_long(report):
+    table = table_text(report).splitlines()[2:12]
+    assert len({len(line) for line in table}) == 1
+    assert len(table[0]) <= 120
+
+
+def test_no_control_character_reaches_the_terminal(hostile):
+    text = table_text(hostile)
+    assert "\x1b" not in text
+    assert all(character.isprintable() for line in text.split("\n") for character in line)
+    assert len(text.splitlines()) == 15
+
+
+def test_undefined_figures_are_dashes(report):
+    for figures in (report["systems"]["random"], report["systems"]["random"]["segments"]["head"]):
+        figures["ndcg@10"] = dict.fromkeys(("mean", "low", "high"))
+    assert cell_of(table_text(report).splitlines(), "random", "ndcg@10") == "-"
+    assert "nan" not in report_markdown(report).lower()
+    assert "None" not in report_html(report, report_plots(report))
+
+
+def test_markdown_shows_every_section(report):
+    text = report_markdown(report)
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert titles == [
+        *("Champion", "Systems", "Segments", "Comparisons", "All metrics"),
+        *("Annotators", "Overlap", "Notes"),
+    ]
+    assert "| encoder_mnr \\* |" in text
+    assert "| cross-encoder | 12,345 |" in text
+    assert "| toys | bm25 | dense | 0.1345 |" in text
+    assert re.search(r"\| encoder_mnr \| base \| ndcg@10 \| [+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\] \|", text)
+    assert re.search(r"\| base \| tail \| 1 \| 0\.\d{4} \[-, -\] \|", text)
+    for metric in metrics_of(report):
+        assert f"| {metric} |" in text
+
+
+def test_markdown_tables_survive_hostile_names(hostile):
+    text = report_markdown(hostile)
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(counts) == 1
+    assert "\x1b" not in text
+    assert not re.search(r"(?<!\\)<script", text)
+    assert not re.search(r"(?<!\\)\]\(", text)
+    assert not re.search(r"^# x", text, re.MULTILINE)
+
+
+def test_html_is_self_contained_and_shows_the_plots(report):
+    plots = report_plots(report) | {"Overlap of the channels": b"\x89PNG"}
+    text = report_html(report, plots)
+    page = Page(text)
+    assert page.tags.count("img") == 4
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "http://" not in text and "https://" not in text
+    assert "url(" not in text and "@import" not in text
+    assert "prefers-color-scheme: dark" in text
+    assert {"encoder_mnr *", "random", "cross-encoder", "12,345"} <= set(page.cells)
+
+
+@NO_EMOJI_FONT
+def test_html_escapes_hostile_names(hostile):
+    text = report_html(hostile, report_plots(hostile) | {HOSTILE: b"png"})
+    page = Page(text)
+    assert "script" not in page.tags
+    assert not set(page.tags) - set(Page(report_html(hostile | {"overlap": []}, {"plot": b""})).tags)
+    assert HOSTILE in page.cells
+
+
+@NO_EMOJI_FONT
+def test_plots_are_pictures_named_by_what_they_show(report, hostile):
+    plots = report_plots(report)
+    assert list(plots) == [
+        "ndcg@10 by system, with 95 % intervals",
+        "ndcg@10 by segment, with 95 % intervals",
+        "Recall by cutoff",
+    ]
+    for png in [*plots.values(), *report_plots(hostile).values()]:
+        image = Image.open(BytesIO(png))
+        assert image.format == "PNG"
+        assert len(image.convert("RGB").getcolors(100_000)) > 20  # something is drawn
+        assert image.width < 3_000
+
+
+def test_plots_are_the_same_bytes_each_time_and_follow_the_figures(report):
+    before = report_plots(report)
+    assert report_plots(report) == before
+    report["systems"]["base"]["ndcg@10"]["high"] = 0.99
+    report["systems"]["base"]["segments"]["head"]["ndcg@10"]["mean"] = 0.01
+    report["systems"]["base"]["recall@50"]["mean"] = 0.01
+    after = report_plots(report)
+    assert all(after[caption] != before[caption] for caption in before)

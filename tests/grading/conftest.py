@@ -1,0 +1,107 @@
+"""Pieces that the tests of this room share: guidelines, pairs, a warehouse file, an annotator that counts and may break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from whetstone.grading.annotator import make_answers
+from whetstone.grading.guideline import Guideline, load_guideline
+from whetstone.grading.ledger import Connect, Ledger
+
+HOSTILE = ["usb c", "", "it's \"quoted\"; drop table ledger.grades; --", "emoji 🦷\nnew line, comma\ttab\0null", "x" * 20_000, '["a", "b"]']
+
+
+class CountingAnnotator:
+    """Grades by the length of the texts; counts what it is asked and raises instead of answering batch `break_at` (0-based)."""
+
+    name = "counting"
+
+    def __init__(self, guideline: Guideline, version: str = "v1", break_at: int | None = None, fail_on: str = "\0never") -> None:
+        self.version = version
+        self.batches: list[list[tuple[str, str]]] = []
+        self._guideline, self._break_at, self._fail_on = guideline, break_at, fail_on
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        return [pair for batch in self.batches for pair in batch]
+
+    def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
+        self.batches.append(list(zip(pairs["query"], pairs["text"], strict=True)))
+        if len(self.batches) - 1 == self._break_at:
+            raise KeyboardInterrupt
+        grades = np.array(self._guideline.grades)
+        level = np.array([(len(query) + len(text)) % len(grades) for query, text in self.batches[-1]])
+        answers = make_answers(pairs, grades[level], np.full(len(pairs), 0.5), cost_usd=0.25)
+        failed = pairs["text"].to_numpy() == self._fail_on
+        answers.loc[failed, "grade"] = pd.NA
+        answers.loc[failed, "confidence"] = 0.0
+        answers.loc[failed, "failure"] = "refusal"
+        return answers
+
+
+def _make_pairs(count: int, prefix: str = "p") -> pd.DataFrame:
+    numbers = range(count)
+    return pd.DataFrame(
+        {
+            "query_id": [f"q{number % 7}" for number in numbers],
+            "product_id": [f"{prefix}{number}" for number in numbers],
+            "query": [f"query {number % 7}" for number in numbers],
+            "text": [f"{prefix} product {number}" for number in numbers],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_pairs() -> Callable[..., pd.DataFrame]:
+    """Makes n pairs with different texts."""
+    return _make_pairs
+
+
+@pytest.fixture(scope="session")
+def counting() -> type[CountingAnnotator]:
+    """The class of annotators that count what they are asked."""
+    return CountingAnnotator
+
+
+@pytest.fixture(scope="session")
+def hostile_texts() -> list[str]:
+    """Texts that break careless code."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def esci() -> Guideline:
+    """The shipped guideline of four levels: grades 4, 2, 1, 0."""
+    return load_guideline("esci")
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    """Opens the test's own warehouse, as the platform's does: one cursor per use."""
+    database = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
+
+    @contextmanager
+    def open_cursor() -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = database.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    yield open_cursor
+    database.close()
+
+
+@pytest.fixture
+def ledger(connect: Connect) -> Ledger:
+    """An empty ledger."""
+    made = Ledger(connect)
+    made.create()
+    return made

@@ -1,0 +1,98 @@
+"""The simulated annotator errs as declared, the same way for the same pair, and for the demo alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whetstone.grading.annotator import check_answers
+from whetstone.grading.guideline import Guideline
+from whetstone.grading.simulated import SimulatedAnnotator, confusion_of
+from whetstone.platform.errors import WhetstoneError
+
+GRADES = np.array([4, 2, 1, 0])
+
+
+def truth(pairs: pd.DataFrame) -> np.ndarray:
+    """The number at the end of the product's text chooses the grade."""
+    return GRADES[pairs["text"].str.split().str[-1].astype(int).to_numpy() % 4]
+
+
+def make(guideline: Guideline, confusion: np.ndarray | None = None, **changes: Any) -> SimulatedAnnotator:
+    matrix = confusion_of(0.8, guideline) if confusion is None else confusion
+    return SimulatedAnnotator(**{"truth": truth, "guideline": guideline, "confusion": matrix, "seed": 7, "source": "demo", **changes})
+
+
+@pytest.fixture(scope="module")
+def many(make_pairs: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    return make_pairs(20_000)
+
+
+def test_errs_as_declared(many: pd.DataFrame, esci: Guideline) -> None:
+    confusion = np.array([[0.7, 0.3, 0.0, 0.0], [0.05, 0.9, 0.05, 0.0], [0.0, 0.25, 0.5, 0.25], [0.0, 0.0, 0.4, 0.6]])
+    answers = check_answers(many, make(esci, confusion).annotate(many), esci)
+    seen = pd.crosstab(truth(many), answers["grade"].to_numpy(dtype=int), normalize="index").loc[GRADES, GRADES].to_numpy()
+    # 5,000 pairs a row: four standard errors of a share are under 0.03
+    np.testing.assert_allclose(seen, confusion, atol=0.03)
+    assert (seen[confusion == 0] == 0).all()
+
+
+def test_confidence_tells_right_from_wrong_in_part(many: pd.DataFrame, esci: Guideline) -> None:
+    answers = make(esci).annotate(many)
+    right = answers["grade"].to_numpy(dtype=int) == truth(many)
+    assert answers.loc[right, "confidence"].mean() == pytest.approx(8 / 10, abs=0.01)
+    assert answers.loc[~right, "confidence"].mean() == pytest.approx(4 / 6.5, abs=0.02)
+
+
+def test_answers_do_not_depend_on_order_or_batch(many: pd.DataFrame, esci: Guideline) -> None:
+    pairs = many.iloc[:200]
+    whole = make(esci).annotate(pairs)
+    shuffled = pairs.sample(frac=1, random_state=1)
+    pieces = pd.concat([make(esci).annotate(shuffled.iloc[start : start + 17]) for start in range(0, 200, 17)])
+    pd.testing.assert_frame_equal(
+        pieces.sort_values("product_id", ignore_index=True), whole.sort_values("product_id", ignore_index=True)
+    )
+
+
+def test_seed_and_matrix_are_the_version(many: pd.DataFrame, esci: Guideline) -> None:
+    versions = {make(esci).version, make(esci, seed=8).version, make(esci, confusion_of(0.9, esci)).version}
+    assert len(versions) == 3
+    assert make(esci).version == make(esci).version
+    assert not make(esci).annotate(many)["grade"].equals(make(esci, seed=8).annotate(many)["grade"])
+    assert make(esci).name == "simulated"
+
+
+@pytest.mark.parametrize("source", ["esci", "Demo", "", "my_shop"])
+def test_refuses_every_other_source(esci: Guideline, source: str) -> None:
+    with pytest.raises(WhetstoneError, match=f"refuses '{source}'"):
+        make(esci, source=source)
+
+
+@pytest.mark.parametrize("confusion", [np.eye(3), np.full((4, 4), 0.3), np.eye(4) * 2 - 0.25])
+def test_refuses_what_is_no_confusion_matrix(esci: Guideline, confusion: np.ndarray) -> None:
+    with pytest.raises(WhetstoneError, match="4 x 4"):
+        make(esci, confusion)
+
+
+def test_refuses_a_truth_outside_the_guideline(many: pd.DataFrame, esci: Guideline) -> None:
+    with pytest.raises(WhetstoneError, match=r"\[3\]"):
+        make(esci, truth=lambda pairs: np.full(len(pairs), 3)).annotate(many)
+
+
+def test_confusion_of_accuracy(esci: Guideline) -> None:
+    matrix = confusion_of({4: 1.0, 2: 0.6, 1: 0.5, 0: 0.0}, esci)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
+    np.testing.assert_allclose(np.diag(matrix), [1.0, 0.6, 0.5, 0.0])
+    # true level 1 has neighbours 0 and 2 at distance 1 and level 3 at distance 2: 0.4 falls as 2 : 2 : 1
+    np.testing.assert_allclose(matrix[1], [0.16, 0.6, 0.16, 0.08])
+    for bad in (1.2, {4: 0.9}, {4: 0.9, 2: 0.9, 1: 0.9, 0: -0.1}):
+        with pytest.raises(WhetstoneError, match="accuracy"):
+            confusion_of(bad, esci)
+
+
+def test_no_pairs(many: pd.DataFrame, esci: Guideline) -> None:
+    assert make(esci).annotate(many.iloc[:0]).empty

@@ -1,0 +1,179 @@
+"""Search over several shards against brute force, and recall against what it should be by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whetstone.index import search as search_module
+from whetstone.index.build import build_shard
+from whetstone.index.recall import probes, recall_at
+from whetstone.index.search import best, search
+from whetstone.index.shard import Shard, open_shard
+from whetstone.platform.errors import WhetstoneError
+
+COLUMNS = ["query_index", "category", "product_id", "rank", "score"]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def clustered(count: int, dimensions: int, clusters: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(clusters, dimensions))
+    return unit(centres[rng.integers(0, clusters, count)] + 0.6 * rng.normal(size=(count, dimensions)))
+
+
+def shards_of(root: Path, members: Mapping[str, list[str]], vectors: np.ndarray, ids: list[str], **parameters) -> dict[str, Shard]:
+    shards = {}
+    for number, (category, products) in enumerate(members.items()):
+        folder = root / str(number)
+        folder.mkdir(parents=True)
+        rows = [ids.index(product) for product in products]
+        build_shard(folder, vectors[rows], products, **parameters)
+        shards[category] = open_shard(folder, category)
+    return shards
+
+
+def brute_force(queries: np.ndarray, vectors: np.ndarray, ids: list[str], k: int) -> list[list[tuple[str, float]]]:
+    scores = np.round(unit(queries).astype(np.float64) @ unit(vectors).astype(np.float64).T, 6)
+    return [sorted(zip(ids, row, strict=True), key=lambda pair: (-pair[1], pair[0]))[:k] for row in scores]
+
+
+def answers(run: pd.DataFrame, count: int) -> list[list[tuple[str, float]]]:
+    found: list[list[tuple[str, float]]] = [[] for _ in range(count)]
+    for row in run.itertuples():
+        found[row.query_index].append((row.product_id, row.score))
+        assert row.rank == len(found[row.query_index])
+    assert run["query_index"].is_monotonic_increasing
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 60), k=st.integers(1, 70), categories=st.integers(1, 4), batch=st.integers(1, 5))
+def test_exact_search_over_shards_is_brute_force_over_the_catalog(tmp_path_factory, seed, count, k, categories, batch):
+    rng = np.random.default_rng(seed)
+    # Few directions, so that products and whole groups at rank k tie.
+    vectors = unit(rng.integers(-1, 2, size=(count, 4)) + np.array([0.5, 0, 0, 0])) if count else np.empty((0, 4), np.float32)
+    ids = [f"p{row}" for row in rng.permutation(count)]
+    members = {f"c{number}": ids[number::categories] for number in range(categories)}
+    shards = shards_of(tmp_path_factory.mktemp("shards"), members, vectors, ids, dtype="f32")
+    queries = rng.normal(size=(4, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_module, "BATCH", batch)
+        run = search(shards, queries, k, exact=True)
+    assert list(run.columns) == COLUMNS
+    expected = brute_force(queries, vectors, ids, k) if count else [[]] * 4
+    got = answers(run, 4)
+    assert [[score for _, score in row] for row in got] == [pytest.approx([s for _, s in row], abs=2e-6) for row in expected]
+    assert [[product for product, _ in row] for row in got] == [[product for product, _ in row] for row in expected]
+    home = {product: category for category, products in members.items() for product in products}
+    assert (run["category"] == run["product_id"].map(home)).all()
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 999])
+def test_the_graph_finds_nearly_what_brute_force_finds(tmp_path, k):
+    vectors, ids = clustered(900, 32, 30, seed=1), [f"p{row}" for row in range(900)]
+    shards = shards_of(tmp_path, {"a": ids[:600], "b": ids[600:895], "c": ids[895:], "d": []}, vectors, ids)
+    queries = clustered(40, 32, 30, seed=1)
+    expected = brute_force(queries, vectors, ids, k)
+    got = answers(search(shards, queries, k), 40)
+    assert [len(row) for row in got] == [min(k, 900)] * 40
+    assert all(len({product for product, _ in row}) == len(row) for row in got)
+    shared = [len({p for p, _ in one} & {p for p, _ in other}) / min(k, 900) for one, other in zip(got, expected, strict=True)]
+    assert np.mean(shared) > 0.98
+    truth = [dict(row) for row in brute_force(queries, vectors, ids, 900)]
+    assert all(abs(score - truth[query][product]) < 0.01 for query, row in enumerate(got) for product, score in row)
+
+
+def test_a_large_k_widens_the_beam(tmp_path):
+    vectors, ids = clustered(1200, 32, 5, seed=3), [f"p{row}" for row in range(1200)]
+    shard = shards_of(tmp_path, {"a": ids}, vectors, ids, expansion_search=8)["a"]
+    shard.find(vectors[:1], 2)
+    assert shard.index.expansion_search == 8
+    shard.find(vectors[:1], 500)
+    assert shard.index.expansion_search == 1000
+    shard.find(vectors[:1], 2)
+    assert shard.index.expansion_search == 8
+    assert len(shard.find(vectors[:20], 5000)) == 20 * 1200
+
+
+def test_no_query_no_shard_and_one_query(tmp_path):
+    shards = shards_of(tmp_path, {"a": ["x", "y"]}, np.eye(2, dtype=np.float32), ["x", "y"])
+    assert search(shards, np.empty((0, 2)), 3).columns.tolist() == COLUMNS
+    assert search({}, np.eye(2), 3).empty
+    assert search(shards, np.array([[0.0, 9.0]]), 3)["product_id"].tolist() == ["y", "x"]
+    assert search(shards, np.array([[0.0, 9.0]]), 3)["score"].tolist() == [1.0, 0.0]
+
+
+def test_queries_that_cannot_be_answered_are_refused(tmp_path):
+    ids = ["x", "y"]
+    shards = shards_of(tmp_path / "1", {"a": ids}, np.eye(2, dtype=np.float32), ids, encoder_version="e1")
+    with pytest.raises(WhetstoneError, match="k is 0"):
+        search(shards, np.eye(2), 0)
+    for broken in (np.zeros((1, 2)), np.full((1, 2), np.nan)):
+        with pytest.raises(WhetstoneError, match="'query 2'"):
+            search(shards, np.concatenate([np.eye(2), broken]), 1)
+    with pytest.raises(WhetstoneError, match=r"3 dimensions against an index of 2.*\(e1\)"):
+        search(shards, np.eye(3), 1)
+    others = shards_of(tmp_path / "2", {"b": ids}, np.eye(2, dtype=np.float32), ids, encoder_version="e2")
+    with pytest.raises(WhetstoneError, match="'a' was made by encoder 'e1', that of 'b' by 'e2'"):
+        search({**shards, **others}, np.eye(2), 1)
+
+
+def test_best_breaks_ties_by_product_and_numbers_from_one():
+    rows = [(1, "b", 0.5), (0, "z", 0.1), (1, "a", 0.5), (1, "c", 0.5), (1, "d", 0.9), (0, "y", 0.2)]
+    found = best(pd.DataFrame(rows, columns=["query_index", "product_id", "score"]), 2)
+    assert found[["query_index", "product_id", "rank"]].values.tolist() == [[0, "y", 1], [0, "z", 2], [1, "d", 1], [1, "a", 2]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_recall_of_a_sound_index_is_above_the_floor(tmp_path, seed):
+    vectors, ids = clustered(1500, 48, 40, seed), [f"p{row}" for row in range(1500)]
+    shard = shards_of(tmp_path, {"a": ids}, vectors, ids)["a"]
+    order = np.random.default_rng(seed).permutation(1500)
+    assert recall_at(shard, vectors[order], [ids[row] for row in order], clustered(100, 48, 40, seed + 100)) >= 0.99
+
+
+def test_recall_counts_what_is_missing(tmp_path):
+    vectors, ids = unit(np.random.default_rng(0).normal(size=(50, 8))), [f"p{row}" for row in range(50)]
+    shard = shards_of(tmp_path, {"a": ids}, vectors, ids, dtype="f32")["a"]
+    assert recall_at(shard, vectors, ids, vectors) == 1.0
+    found = shard.find
+    shard.find = lambda queries, k: found(queries, k)[lambda hits: hits["query_index"] % 2 == 0]  # half of the queries get nothing
+    assert recall_at(shard, vectors, ids, vectors) == 0.5
+    shard.find = lambda queries, k: found(-queries, k)  # the farthest instead of the nearest
+    assert recall_at(shard, vectors, ids, vectors) == 0.0
+
+
+def test_equal_products_may_stand_for_each_other_in_recall(tmp_path):
+    vectors, ids = np.repeat(unit(np.random.default_rng(0).normal(size=(3, 8))), 30, axis=0), [f"p{row}" for row in range(90)]
+    shard = shards_of(tmp_path, {"a": ids}, vectors, ids)["a"]
+    assert recall_at(shard, vectors, ids, vectors[::7]) == 1.0
+
+
+def test_recall_of_tiny_and_empty_shards_and_without_queries(tmp_path):
+    vectors, ids = np.eye(3, dtype=np.float32), ["a", "b", "c"]
+    shards = shards_of(tmp_path, {"three": ids, "none": []}, vectors, ids)
+    assert recall_at(shards["three"], vectors, ids, vectors) == 1.0
+    assert recall_at(shards["none"], vectors[:0], [], vectors) == 1.0
+    with pytest.raises(WhetstoneError, match="at least one query"):
+        recall_at(shards["three"], vectors, ids, vectors[:0])
+    with pytest.raises(WhetstoneError, match="not the same"):
+        recall_at(shards["three"], vectors[:2], ids[:2], vectors)
+
+
+def test_probes_fill_up_with_products_and_keep_every_query():
+    queries, vectors = np.zeros((3, 2), np.float32), np.arange(20, dtype=np.float32).reshape(10, 2)
+    assert np.array_equal(probes(queries, vectors, least=2), queries)
+    filled = probes(queries, vectors, least=8)
+    assert np.array_equal(filled[:3], queries) and len(np.unique(filled[3:], axis=0)) == 5
+    assert len(probes(queries, vectors, least=100)) == 13
+    assert len(probes(queries[:0], vectors[:0])) == 0

@@ -1,0 +1,164 @@
+"""Queries in words: the four systems, what they load, blank queries, and the two ways to print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whetstone.index.build import build_shard
+from whetstone.index.render import render_jsonl, render_table
+from whetstone.index.searcher import COLUMNS, SYSTEMS, Searcher
+from whetstone.index.shard import open_shard
+from whetstone.platform.errors import WhetstoneError
+
+WORDS = ["red", "blue", "lamp", "chair", "oak", "desk", "garden", "hose"]
+PRODUCTS = pd.DataFrame(
+    [
+        ("p1", "home", "Red lamp", "red lamp"),
+        ("p2", "home", "Blue\u2028lamp\n\x1b[31m \U0001f986 " + "long " * 100, "blue lamp"),
+        ("p3", "home", "Oak desk", "oak desk"),
+        ("p4", "garden", "Garden hose", "garden hose red"),
+        ("p5", "garden", "Garden chair", "garden chair oak"),
+        ("p6", "empty words", "?", "xyzzy"),
+    ],
+    columns=["product_id", "category", "title", "text"],
+)
+
+
+def encode(texts: Sequence[str]) -> np.ndarray:
+    rows = np.array([[text.lower().split().count(word) + 0.01 for word in WORDS] for text in texts], dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def refuse(*_: object) -> np.ndarray:
+    raise RuntimeError("this system does not need that")
+
+
+@pytest.fixture
+def shards(tmp_path):
+    opened = {}
+    for category, rows in PRODUCTS.groupby("category"):
+        folder = tmp_path / str(len(opened))
+        folder.mkdir()
+        build_shard(folder, encode(rows["text"].tolist()), rows["product_id"].tolist(), dtype="f32")
+        opened[category] = open_shard(folder, category)
+    return opened
+
+
+@pytest.fixture
+def make(shards):
+    def searcher(**changed) -> Searcher:
+        parts = {
+            "shards": lambda: shards,
+            "encode": encode,
+            "base_vectors": lambda: -encode(PRODUCTS["text"].tolist()),
+            "encode_base": encode,
+            "bm25_k1": 1.2,
+            "bm25_b": 0.5,
+        }
+        return Searcher(changed.pop("products", PRODUCTS), **{**parts, **changed})
+
+    return searcher
+
+
+def test_each_system_ranks_by_its_own_lights(make):
+    searcher = make()
+    first = {system: searcher.search(["red lamp"], 10, system)["product_id"].iloc[0] for system in SYSTEMS}
+    assert first["champion"] == first["bm25"] == first["hybrid"] == "p1"
+    assert first["base"] != "p1" and searcher.search(["red lamp"], 10, "base")["product_id"].iloc[-1] == "p1"  # its vectors are negated
+    assert set(searcher.search(["red lamp"], 10, "bm25")["product_id"]) == {"p1", "p2", "p4"}
+    assert len(searcher.search(["red lamp"], 10, "champion")) == 6
+
+
+def test_results_carry_title_and_category_in_order(make):
+    for system in SYSTEMS:
+        found = make().search(["garden oak", "red"], 2, system)
+        assert found.columns.tolist() == list(COLUMNS)
+        assert found["query_index"].tolist() == [0, 0, 1, 1] and found["rank"].tolist() == [1, 2, 1, 2]
+        titles = dict(zip(PRODUCTS["product_id"], PRODUCTS["title"], strict=True))
+        categories = dict(zip(PRODUCTS["product_id"], PRODUCTS["category"], strict=True))
+        assert found["title"].tolist() == [titles[product] for product in found["product_id"]]
+        assert found["category"].tolist() == [categories[product] for product in found["product_id"]]
+
+
+def test_hybrid_fuses_by_rank(make):
+    found = make().search(["red lamp"], 3, "hybrid")
+    assert found["score"].iloc[0] == pytest.approx(2 / 61)
+
+
+def test_a_category_limits_every_system(make):
+    for system in SYSTEMS:
+        found = make().search(["garden red lamp"], 10, system, category="garden")
+        assert set(found["category"]) == {"garden"} and set(found["product_id"]) == {"p4", "p5"}
+
+
+def test_nothing_dear_is_loaded_before_it_is_needed(make):
+    nothing = {"shards": refuse, "encode": refuse, "base_vectors": refuse, "encode_base": refuse}
+    assert len(make(**nothing).search(["red lamp"], 3, "bm25")) == 3
+    assert len(
+        make(**{**nothing, "base_vectors": lambda: encode(PRODUCTS["text"].tolist()), "encode_base": encode}).search(["red"], 3, "base")
+    )
+    assert make(**nothing).search(["", "  \t"], 3).empty
+    opened = []
+    searcher = make(base_vectors=lambda: opened.append(1) or encode(PRODUCTS["text"].tolist()))
+    searcher.search(["red"], 1, "base")
+    searcher.search(["oak"], 1, "base")
+    assert opened == [1]
+
+
+def test_blank_queries_keep_their_place(make):
+    texts = ["", "red lamp", " \n ", "oak desk", "", "red lamp"]
+    for system in SYSTEMS:
+        results = make().search(texts, 2, system)
+        lines = [json.loads(line) for line in render_jsonl(texts, results)]
+        assert [line["query"] for line in lines] == texts
+        assert [len(line["results"]) > 0 for line in lines] == [False, True, False, True, False, True]
+        assert lines[1]["results"] == lines[5]["results"] != lines[3]["results"]
+
+
+def test_many_queries_answer_as_each_alone(make):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 2)) for _ in range(1100)]
+    for system in SYSTEMS:
+        searcher = make()
+        lines = list(render_jsonl(texts, searcher.search(texts, 3, system)))
+        assert len(lines) == 1100
+        for at in (0, 511, 512, 1099):
+            assert lines[at] == next(render_jsonl([texts[at]], searcher.search([texts[at]], 3, system)))
+
+
+def test_mistakes_are_named(make):
+    with pytest.raises(WhetstoneError, match=r"no system 'best'.*champion, base, bm25, hybrid"):
+        make().search(["red"], 1, "best")
+    with pytest.raises(WhetstoneError, match=r"no category 'toys'.*'garden', 'home'"):
+        make().search(["red"], 1, category="toys")
+    with pytest.raises(WhetstoneError, match="k is 0"):
+        make().search(["red"], 0)
+    with pytest.raises(WhetstoneError, match=r"holds product 'p1', the catalog does not.*--select search_index"):
+        make(products=PRODUCTS[PRODUCTS["product_id"] != "p1"]).search(["red lamp"], 1)
+    with pytest.raises(WhetstoneError, match="'home' has no index"):
+        make(shards=dict).search(["red"], 1, category="home")
+
+
+def test_a_line_of_json_is_one_line_and_loses_nothing(make):
+    texts = ['blue lamp \u2028 \U0001f986\n"quoted"']
+    lines = list(render_jsonl(texts, make().search(texts, 1)))
+    assert len("".join(lines).splitlines()) == 1
+    line = json.loads(lines[0])
+    assert line["query"] == texts[0]
+    assert list(line["results"][0]) == ["rank", "product_id", "title", "category", "score"]
+    assert line["results"][0]["title"] == PRODUCTS["title"][1] and line["results"][0]["rank"] == 1
+
+
+def test_the_table_shows_one_clean_line_a_product(make):
+    texts = ["blue lamp", ""]
+    table = render_table(texts, make().search(texts, 6))
+    lines = table.splitlines()
+    assert len(lines) == 1 + 6 + 1 and table.isprintable() is False and "\x1b" not in table
+    assert lines[0] == "'blue lamp'" and lines[-1] == "'': nothing found"
+    assert "p2" in lines[1] and "Blue lamp" in lines[1] and lines[1].endswith("…") and "home" in lines[1]
+    assert max(map(len, lines)) < 170
