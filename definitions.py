@@ -4,7 +4,7 @@ import dagster as dg
 
 from whetstone.catalog import assets as catalog
 from whetstone.catalog import jobs as catalog_jobs
-from whetstone.catalog.source import open_source
+from whetstone.catalog.source import load_spec
 from whetstone.disagreement import assets as disagreement
 from whetstone.encoder import assets as encoder
 from whetstone.encoder.recipes import load_recipe
@@ -25,7 +25,7 @@ from whetstone.retrieval.channels import CHANNELS, run_ranks_sql
 
 def build(settings: Settings) -> dg.Definitions:
     """The definitions of one source under these settings."""
-    guideline = load_guideline(open_source(settings).spec.guideline)
+    guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
     recipe = load_recipe(settings.recipe)
     external = [*catalog.EXTERNAL, *retrieval.EXTERNAL]
     made = [

@@ -53,7 +53,7 @@ def build(
     from whetstone.platform.build import LOG
 
     settings = load_settings()
-    builder = _builder(settings)
+    builder = open_builder(settings)
     if dry_run:
         wanted = builder.selected(select, category)
         stale = [each for each in builder.stale() if each.place in wanted]
@@ -79,7 +79,7 @@ def build(
 @app.command()
 def status(select: Select = None, category: Categories = None) -> None:
     """Say which asset partitions are stale, and why."""
-    builder = _builder(load_settings())
+    builder = open_builder(load_settings())
     wanted = builder.selected(select, category)
     stale = [each for each in builder.stale() if each.place in wanted]
     for each in stale:
@@ -107,7 +107,7 @@ def search(
 
     texts = _lines(queries) if queries else [query or ""]
     settings = load_settings()
-    names = {category: name for category, name in artifact_names(_instance(settings), "models.search_index").items() if category}
+    names = {category: name for category, name in artifact_names(dagster_instance(settings), "models.search_index").items() if category}
     searcher = open_searcher(settings, Warehouse(database=str(settings.warehouse_path)).read, names)
     found = searcher.search(texts, k, system, category)
     lines = render_jsonl(texts, found) if as_jsonl or as_json else [render_table(texts, found)]
@@ -212,15 +212,15 @@ class _Progress(logging.Handler):
             ERR.print(f"[green]built[/] {_plain(place)} [dim]{time.perf_counter() - self._since.pop(place, time.perf_counter()):.1f} s[/]")
 
 
-def _builder(values: Settings) -> Builder:
+def open_builder(values: Settings) -> Builder:
     """The builder of the project's definitions, after the feed was looked at."""
     from whetstone.catalog.jobs import apply, refresh
     from whetstone.platform.artifacts import Artifacts
     from whetstone.platform.build import Builder
     from whetstone.platform.warehouse import Warehouse
 
-    definitions = _definitions(values)
-    instance = _instance(values)
+    definitions = load_definitions(values)
+    instance = dagster_instance(values)
     feed = refresh(values, Warehouse(database=str(values.warehouse_path)), instance)
     apply(feed, instance)
     for what, count in feed.dropped.items():
@@ -228,7 +228,7 @@ def _builder(values: Settings) -> Builder:
     return Builder(definitions, instance, Artifacts(values.root / "artifacts"))
 
 
-def _definitions(values: Settings) -> dg.Definitions:
+def load_definitions(values: Settings) -> dg.Definitions:
     """The project's definitions, from its `definitions.py`."""
     spec = importlib.util.spec_from_file_location("definitions", PROJECT / "definitions.py")
     if spec is None or spec.loader is None:
@@ -239,14 +239,10 @@ def _definitions(values: Settings) -> dg.Definitions:
     return built
 
 
-def _instance(values: Settings) -> dg.DagsterInstance:
+def dagster_instance(values: Settings) -> dg.DagsterInstance:
     """Dagster's instance of the source: the same history as the UI and the daemon."""
-    import warnings
-
     import dagster as dg
 
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     prepare_dagster_home(values)
     return dg.DagsterInstance.get()
 
@@ -270,7 +266,7 @@ def dev(context: typer.Context) -> None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise WhetstoneError(f"--queries {path}: {error}; give a UTF-8 text file with one query a line") from None
 

@@ -30,7 +30,9 @@ def everything(connection: duckdb.DuckDBPyConnection) -> list[Any]:
 def test_products_land_cleaned_with_category_and_text(shop: Any, connection: Any) -> None:
     shop.spec(category_depth=2, text="{title} | {category_leaf}")
     report = land(connection, shop.load())
-    found = connection.execute("select product_id, category, category_name, category_path, title, brand, attributes, text from raw.catalog").fetchall()
+    found = connection.execute(
+        "select product_id, category, category_name, category_path, title, brand, attributes, text from raw.catalog"
+    ).fetchall()
     assert found == [
         ("p2", "garden", "Garden", ["Garden"], "Rake", None, {}, "Rake | Garden"),
         ("p1", "garden-tools", "Garden > Tools", ["Garden", "Tools"], "Spade", "Acme", {"color": "red", "size": "M"}, "Spade | Tools"),
@@ -65,7 +67,13 @@ def test_segments_follow_the_words_where_no_frequency_is_known(shop: Any, connec
     texts = ["one", "one  two", "one two three", "one two three four", "one two three four five"]
     shop.write("queries", [{"id": str(i), "text": text, "frequency": None, "split": "train"} for i, text in enumerate(texts)])
     land(connection, shop.load())
-    assert [row[0] for row in connection.execute("select segment from raw.queries").fetchall()] == ["head", "head", "torso", "torso", "tail"]
+    assert [row[0] for row in connection.execute("select segment from raw.queries").fetchall()] == [
+        "head",
+        "head",
+        "torso",
+        "torso",
+        "tail",
+    ]
 
 
 def test_landing_twice_and_in_another_order_gives_the_same(shop: Any, connection: Any, rows: Rows) -> None:
@@ -125,7 +133,11 @@ def test_each_table_has_its_own_version(shop: Any, connection: Any, rows: Rows) 
 
 def test_pairs_of_unknown_products_or_queries_are_dropped_and_counted(shop: Any, connection: Any, rows: Rows) -> None:
     clean = land(connection, shop.load())
-    extra = [{"query": "q1", "product": "gone", "grade": 4}, {"query": "gone", "product": "p1", "grade": 4}, {"query": "x", "product": "y", "grade": 0}]
+    extra = [
+        {"query": "q1", "product": "gone", "grade": 4},
+        {"query": "gone", "product": "p1", "grade": 4},
+        {"query": "x", "product": "y", "grade": 0},
+    ]
     shop.write("judgments", rows("judgments") + extra)
     report = land(connection, shop.load())
     assert report.dropped == {"judgments of an unknown product": 2, "judgments of an unknown query": 2}
@@ -186,9 +198,15 @@ def test_a_half_written_file_is_named_and_nothing_changes(shop: Any, connection:
     with pytest.raises(WhetstoneError, match=r"judgments\.ndjson"):
         land(connection, shop.load())
 
-    connection.execute("copy (select range::varchar as query, 'p1' as product, 4 as grade from range(20000)) to $file (format parquet)", {"file": str(path)})
+    connection.execute(
+        "copy (select range::varchar as query, 'p1' as product, 4 as grade from range(20000)) to $file (format parquet)",
+        {"file": str(path)},
+    )
     path.write_bytes(path.read_bytes()[:-1000])
-    shop.select("judgments", "select query as query_id, product as product_id, grade, null::integer[] as raters, '' as source from read_parquet($judgments)")
+    shop.select(
+        "judgments",
+        "select query as query_id, product as product_id, grade, null::integer[] as raters, '' as source from read_parquet($judgments)",
+    )
     with pytest.raises(WhetstoneError, match=r"judgments\.sql could not be read.*judgments\.ndjson"):
         land(connection, shop.load())
     assert everything(connection) == landed
@@ -209,19 +227,26 @@ def test_files_that_change_while_they_are_read_are_refused(shop: Any, connection
     assert everything(connection) == landed
 
 
-def test_an_error_while_replacing_rolls_all_tables_back(shop: Any, connection: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["_landed_selects", "_report"])
+def test_an_error_while_replacing_rolls_all_tables_back(
+    shop: Any, connection: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     land(connection, shop.load())
     landed = everything(connection)
     shop.write("products", rows("products")[:2])
     selects = landing._landed_selects
 
-    def broken(source: Any) -> dict[str, str]:
-        return selects(source) | {"engagement": "select error('disk full')"}
+    def broken(*arguments: Any) -> dict[str, str]:
+        if step == "_landed_selects":
+            return selects(*arguments) | {"engagement": "select error('disk full')"}
+        raise KeyboardInterrupt("disk full")
 
-    monkeypatch.setattr(landing, "_landed_selects", broken)
-    with pytest.raises(duckdb.Error, match="disk full"):
+    monkeypatch.setattr(landing, step, broken)
+    with pytest.raises((duckdb.Error, KeyboardInterrupt), match="disk full"):
         land(connection, shop.load())
     assert everything(connection) == landed
+    monkeypatch.undo()
+    assert land(connection, shop.load()).counts["products"] == 2
 
 
 def test_hostile_names_land_as_they_are(shop: Any, connection: Any) -> None:

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from whetstone.catalog.slugs import MAX_LENGTH, UNCATEGORISED, assign_slugs, slugify
 
-NAMES = st.lists(st.one_of(st.text(max_size=90), st.sampled_from(["Tea", "tea", "TEA!", "tea-1", "../../etc", "🍵", "uncategorised", " "])), max_size=12)
+NAMES = st.lists(
+    st.one_of(st.text(max_size=90), st.sampled_from(["Tea", "tea", "TEA!", "tea-1", "../../etc", "🍵", "uncategorised", " "])), max_size=12
+)
 
 
 def test_names_are_folded_to_ascii() -> None:

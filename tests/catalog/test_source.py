@@ -102,15 +102,17 @@ def test_the_fingerprint_follows_files_sql_and_yml(shop: Any) -> None:
     path.write_bytes(path.read_bytes().replace(b"Spade", b"Spode"))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and time of change: the inode's own time tells
     seen.add(fingerprint(shop.load()))
-    shop.select("judgments", (shop.sql / "sources/shop/judgments.sql").read_text() + "-- edited")
+    shop.select("judgments", (shop.sql / "sources/shop/judgments.sql").read_text().replace("editors", "experts"))
     seen.add(fingerprint(shop.load()))
-    shop.spec(category_depth=2)
-    seen.add(fingerprint(shop.load()))
+    shop.spec(synonyms="synonyms.txt")
+    for text in ("a, b", "a, b, c"):
+        (shop.data / "synonyms.txt").write_text(text)
+        seen.add(fingerprint(shop.load()))
     (shop.data / "engagement.ndjson").unlink()
     seen.add(fingerprint(shop.load()))
-    assert len(seen) == 5
+    assert len(seen) == 6
 
     gone = shop.load()
     path.unlink()
-    with pytest.raises(WhetstoneError, match=r"products\.ndjson vanished"):
+    with pytest.raises(WhetstoneError, match=r"products\.ndjson of source shop vanished"):
         fingerprint(gone)

@@ -35,7 +35,13 @@ def in_sql(row: dict[str, Any], template: str) -> str:
 
 
 def product(**changes: Any) -> dict[str, Any]:
-    return {"title": "Spade", "brand": "Acme", "description": None, "category_path": ["Garden", "Tools", "Spades"], "attributes": {}} | changes
+    return {
+        "title": "Spade",
+        "brand": "Acme",
+        "description": None,
+        "category_path": ["Garden", "Tools", "Spades"],
+        "attributes": {},
+    } | changes
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ def test_templates_by_hand(template: str, changes: dict[str, Any], expected: str
     assert in_sql(product(**changes), template) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     template=st.sampled_from(TEMPLATES),
     title=TEXTS,

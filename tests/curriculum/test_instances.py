@@ -14,7 +14,7 @@ from whetstone.curriculum.instances import Material, bce_instances, mnr_instance
 from whetstone.platform.errors import WhetstoneError
 
 TIERS = ["easy_positive", "hard_positive", "hard_negative", "token_similar_negative"]
-HOSTILE = ["plain", "it's \"quoted\"", "comma, semi;", "new\nline", "emoji \U0001f600", "../../path", "x" * 300, "\0zero", ""]
+HOSTILE = ["plain", 'it\'s "quoted"', "comma, semi;", "new\nline", "emoji \U0001f600", "../../path", "x" * 300, "\0zero"]
 
 
 def pairs(*rows: tuple[str, str]) -> pd.DataFrame:
@@ -50,7 +50,9 @@ BUILD: dict[str, Any] = {"bce": bce_instances, "mnr": mnr_instances, "triplet": 
 
 
 def test_bce_pairs_each_positive_once_with_random_products() -> None:
-    frame, counts = bce_instances(material([("q0", "p0", "easy_positive", 4), ("q0", "p1", "easy_positive", 4)]), seed=1, negatives_per_positive=3)
+    frame, counts = bce_instances(
+        material([("q0", "p0", "easy_positive", 4), ("q0", "p1", "easy_positive", 4)]), seed=1, negatives_per_positive=3
+    )
     assert frame.columns.tolist() == ["query_id", "product_id", "tier", "query", "product", "label"]
     assert frame.loc[frame["label"] == 1, "product_id"].tolist() == ["p0", "p1"]
     negatives = frame[frame["label"] == 0]
@@ -67,7 +69,7 @@ def test_bce_takes_grade_4_alone_unless_told_otherwise() -> None:
     assert set(bce_instances(shop, seed=1, positive_grade=3).frame.query("label == 1")["product_id"]) == {"p0", "p1"}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(ROWS, st.lists(st.tuples(st.integers(0, 5), st.integers(0, 29)), max_size=60), st.integers(0, 3), st.integers(1, 4))
 def test_random_negatives_were_found_by_nobody_and_are_relevant_to_nobody(
     rows: list[tuple[str, str, str, int]], seen: list[tuple[int, int]], seed: int, count: int
@@ -103,7 +105,9 @@ def test_mnr_gives_each_positive_the_next_hard_negatives_of_its_query_in_turn() 
 
 
 def test_mnr_fills_a_query_without_hard_negatives_with_random_products_and_says_so() -> None:
-    shop = material([("q0", "p0", "hard_positive", 4), ("q1", "p1", "hard_positive", 4), ("q1", "p2", "hard_negative", 0)], found=pairs(("q0", "p3")))
+    shop = material(
+        [("q0", "p0", "hard_positive", 4), ("q1", "p1", "hard_positive", 4), ("q1", "p2", "hard_negative", 0)], found=pairs(("q0", "p3"))
+    )
     frame, counts = mnr_instances(shop, seed=1, negatives_per_positive=2)
     assert frame["query_id"].tolist() == ["q0", "q1"]
     assert frame.loc[0, "negative_id_1"] != frame.loc[0, "negative_id_2"]
@@ -119,9 +123,7 @@ def test_mnr_without_negatives_is_pairs() -> None:
 
 
 def test_mnr_rows_carry_every_known_relevant_product_for_the_sampler() -> None:
-    shop = material(
-        [("q0", "p0", "hard_positive", 4), ("q0", "p1", "easy_positive", 4)], relevant=pairs(("q0", "p2"), ("q1", "p3"))
-    )
+    shop = material([("q0", "p0", "hard_positive", 4), ("q0", "p1", "easy_positive", 4)], relevant=pairs(("q0", "p2"), ("q1", "p3")))
     assert mnr_instances(shop, seed=1).frame["relevant_ids"].tolist() == [["p0", "p1", "p2"]]
 
 
@@ -151,7 +153,7 @@ def test_a_negative_with_the_text_of_a_relevant_product_is_left_out() -> None:
 @pytest.mark.parametrize("loss", BUILD)
 def test_order_of_the_input_does_not_matter_and_the_seed_does(loss: str) -> None:
     rows = [(f"q{n % 3}", f"p{n}", TIERS[n % 4], 4 if n % 4 < 2 else 0) for n in range(24)]
-    build, negatives = BUILD[loss], ("hard_negative", "token_similar_negative", "random")
+    build, negatives = BUILD[loss], ("random",) if loss == "bce" else ("hard_negative", "token_similar_negative")
     plain = build(material(rows), seed=1, negatives=negatives, negatives_per_positive=2).frame
     again = build(material(rows[::-1]), seed=1, negatives=negatives, negatives_per_positive=2).frame
     pd.testing.assert_frame_equal(plain, again)
@@ -184,7 +186,7 @@ def test_a_query_of_another_split_is_an_error_that_names_it(split: str) -> None:
 
 
 def test_a_missing_column_is_an_error_that_names_it() -> None:
-    with pytest.raises(WhetstoneError, match="`found` lacks the column.s. product_id"):
+    with pytest.raises(WhetstoneError, match=r"`found` lacks the column.s. product_id"):
         replace(material([]), found=pd.DataFrame({"query_id": []}))
 
 
@@ -205,7 +207,9 @@ def test_no_tiers_give_no_rows_but_all_columns(loss: str) -> None:
 def test_hostile_ids_and_texts_come_through_as_they_are(loss: str) -> None:
     products = pd.DataFrame({"product_id": HOSTILE, "text": [f"text {text}" for text in HOSTILE]})
     queries = pd.DataFrame({"query_id": HOSTILE, "text": HOSTILE})
-    tiers = pd.DataFrame([(query, query, "hard_positive", 4, "train") for query in HOSTILE], columns=["query_id", "product_id", "tier", "grade", "split"])
+    tiers = pd.DataFrame(
+        [(query, query, "hard_positive", 4, "train") for query in HOSTILE], columns=["query_id", "product_id", "tier", "grade", "split"]
+    )
     shop = Material(tiers=tiers, queries=queries, products=products, relevant=pairs(), found=pairs())
     frame = BUILD[loss](shop, seed=1, positives=("hard_positive",), negatives=("random",), negatives_per_positive=2).frame
     assert set(frame["query_id"]) == set(HOSTILE)

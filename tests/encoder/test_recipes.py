@@ -76,7 +76,7 @@ def test_a_mistake_is_named_with_file_and_field(tmp_path: Path, change: Any, nam
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     write(tmp_path, content())
-    with pytest.raises(WhetstoneError, match="'other' is not in .* known: mine"):
+    with pytest.raises(WhetstoneError, match=r"'other' is not in .* known: mine"):
         load_recipe("other", tmp_path)
     with pytest.raises(WhetstoneError, match="no stage 'three'; known: one, two"):
         load_recipe("mine", tmp_path).stage("three")
@@ -99,5 +99,9 @@ def test_version_follows_what_changes_the_weights(tmp_path: Path) -> None:
     plain = version(lambda r: None)
     assert plain == version(lambda r: r.update(description="Other words."))
     assert plain == version(lambda r: r["stages"][0].update(learning_rate=2e-5))  # the default, spelt out
-    others = [version(lambda r: r.update(seed=8)), version(lambda r: r["stages"][1].update(margin=0.4)), version(lambda r: r["stages"].reverse())]
+    others = [
+        version(lambda r: r.update(seed=8)),
+        version(lambda r: r["stages"][1].update(margin=0.4)),
+        version(lambda r: r["stages"].reverse()),
+    ]
     assert len({plain, *others}) == 4

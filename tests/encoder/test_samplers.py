@@ -17,9 +17,7 @@ from whetstone.encoder.samplers import ConflictFreeBatchSampler, conflict_free, 
 
 Row = tuple[str, list[str], list[str]]
 IDS = st.sampled_from([f"p{number}" for number in range(12)])
-ROWS = st.lists(
-    st.tuples(st.sampled_from(list("abcdefgh")), st.lists(IDS, min_size=1, max_size=3), st.lists(IDS, max_size=4)), max_size=40
-)
+ROWS = st.lists(st.tuples(st.sampled_from(list("abcdefgh")), st.lists(IDS, min_size=1, max_size=3), st.lists(IDS, max_size=4)), max_size=40)
 
 
 def columns(rows: list[Row]) -> tuple[list[str], list[list[str]], list[list[str]]]:

@@ -42,9 +42,7 @@ def test_equals_the_scalar_formula(scale: float) -> None:
 
 def test_gradients_of_both_sides_and_of_the_scale() -> None:
     generator = torch.Generator().manual_seed(0)
-    queries, products = (
-        torch.randn(4, 3, dtype=torch.float64, generator=generator, requires_grad=True) for _ in range(2)
-    )
+    queries, products = (torch.randn(4, 3, dtype=torch.float64, generator=generator, requires_grad=True) for _ in range(2))
     labels = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
     loss = double(ScaledBCELoss(None))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+
 from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.report import Report, build_report
 from whetstone.evaluation.systems import compare, summarise
@@ -39,9 +40,7 @@ def per_query() -> pd.DataFrame:
         values = np.clip(rng.normal(0.1 + 0.1 * strength, 0.15, (len(segments), len(metric_names()))), 0, 1)
         frame = pd.DataFrame(values, columns=metric_names())
         frame["embarrassing@10"] = frame["embarrassing@10"].mask(np.arange(len(frame)) % 3 == strength % 3)
-        frames.append(
-            frame.assign(system=system, query_id=[f"q{n}" for n in range(len(frame))], split="test", segment=segments)
-        )
+        frames.append(frame.assign(system=system, query_id=[f"q{n}" for n in range(len(frame))], split="test", segment=segments))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -64,7 +63,7 @@ def report(per_query: pd.DataFrame) -> Report:
         reason="encoder_mnr becomes the champion: it is better.",
         further={
             "annotators": [{"annotator": "human", "grades": 4892}, {"annotator": "cross-encoder", "grades": 12345}],
-            "overlap": [{"category": "toys", "left": "bm25", "right": "dense", "overlap": 0.1345}],
+            "overlap": [{"category": "toys", "left": "bm25", "right": "dense", "overlap": 0.1345, "count_queries": 12345.0}],
             "notes": ["Synthetic judgments: none."],
         },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from whetstone.evaluation.gate import decide
 from whetstone.platform.errors import WhetstoneError
 
@@ -18,9 +19,7 @@ def shifted(head: float, torso: float, tail: float) -> list[float]:
 def test_better_everywhere_is_promoted(results):
     decision = decide(results({"base": BASE, "encoder_mnr": shifted(0.1, 0.1, 0.1)}, SEGMENTS), ["encoder_mnr"], "base")
     assert (decision.promoted, decision.champion, decision.before) == (True, "encoder_mnr", "base")
-    assert decision.reason.startswith(
-        "encoder_mnr becomes the champion in place of base on the ndcg@10 of the dev queries"
-    )
+    assert decision.reason.startswith("encoder_mnr becomes the champion in place of base on the ndcg@10 of the dev queries")
     assert "0.6000 against 0.5000, +0.1000 [+0.1000, +0.1000], p = 0.0001, 24 queries" in decision.reason
 
 
@@ -69,6 +68,8 @@ def test_segments_with_fewer_than_two_scored_queries_are_skipped_and_named(resul
     assert [row["segment"] for row in decision.comparisons] == ["all", "head"]
     undefined = results({"base": [0.5] * 9 + [np.nan], "e": [0.6] * 8 + [0.0, np.nan]}, [*segments, "tail"])
     assert "torso and tail" in decide(undefined, ["e"], "base").reason
+    one_sided = results({"base": [0.5] * 8 + [0.5, np.nan], "e": [0.6] * 8 + [np.nan, 0.0]}, [*segments, "tail"])
+    assert "torso and tail" in decide(one_sided, ["e"], "base").reason
 
 
 def test_comparisons_hold_every_candidate_overall_and_by_segment(results):
@@ -78,8 +79,7 @@ def test_comparisons_hold_every_candidate_overall_and_by_segment(results):
         (system, segment) for system in "ab" for segment in ("all", "head", "torso", "tail")
     ]
     assert rows[1] == pytest.approx(
-        dict(system="a", against="base", metric="ndcg@10", segment="head")
-        | dict(difference=0.1, low=0.1, high=0.1, p=2 / 2**8, queries=8)
+        dict(system="a", against="base", metric="ndcg@10", segment="head") | dict(difference=0.1, low=0.1, high=0.1, p=2 / 2**8, queries=8)
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from whetstone.evaluation.metrics import evaluate_run, metric_names
 from whetstone.platform.errors import WhetstoneError
 
@@ -54,9 +55,7 @@ def test_hand_worked_query():
 
 
 def test_columns_are_the_named_ones_in_order_and_queries_keep_theirs():
-    result = evaluate_run(
-        run_of({"b": ["p"]}), judgments_of({"a": {"p": 4}, "b": {"p": 4}}), ["b", "a"], gains=ESCI_GAINS
-    )
+    result = evaluate_run(run_of({"b": ["p"]}), judgments_of({"a": {"p": 4}, "b": {"p": 4}}), ["b", "a"], gains=ESCI_GAINS)
     assert list(result.columns) == ["query_id", *metric_names()]
     assert metric_names()[:4] == ["ndcg@10", "ndcg@50", "ndcg@100", "recall@10"]
     assert list(result["query_id"]) == ["b", "a"]
@@ -83,9 +82,9 @@ def test_undefined_is_nan_where_no_ranking_can_score():
 
 def test_embarrassing_and_judged_look_at_the_top_ten_only():
     shown = [f"p{place}" for place in range(12)]
-    row = score({"q": shown}, {"q": {"p0": 4, "p9": 0, "p10": 0, "p11": 0}}).loc["q"]
-    assert row["embarrassing@10"] == 0.5
-    assert row["judged@10"] == 0.2
+    row = score({"q": shown}, {"q": {"p0": 4, "p1": 1, "p8": 1, "p9": 0, "p10": 0, "p11": 0}}).loc["q"]
+    assert row["embarrassing@10"] == 0.25
+    assert row["judged@10"] == 0.4
 
 
 def test_relevant_grade_moves_what_counts_as_relevant():
@@ -132,9 +131,7 @@ def test_agrees_with_trec_eval(evaluation):
     hundred = {q: {p: round(100 * ESCI_GAINS[g]) for p, g in each.items()} for q, each in grades.items()}
     cuts = ",".join(map(str, CUTOFFS))
     graded = pytrec_eval.RelevanceEvaluator(hundred, {f"ndcg_cut.{cuts}"}).evaluate(run)
-    binary = pytrec_eval.RelevanceEvaluator(
-        grades, {f"recall.{cuts}", f"P.{cuts}", "map", "recip_rank"}, relevance_level=3
-    ).evaluate(run)
+    binary = pytrec_eval.RelevanceEvaluator(grades, {f"recall.{cuts}", f"P.{cuts}", "map", "recip_rank"}, relevance_level=3).evaluate(run)
     for query, row in ours.iterrows():
         names = {f"ndcg@{k}": graded[query][f"ndcg_cut_{k}"] for k in CUTOFFS}
         names |= {f"recall@{k}": binary[query][f"recall_{k}"] for k in CUTOFFS}

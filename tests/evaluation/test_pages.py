@@ -8,12 +8,13 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
+
 from whetstone.evaluation.charts import report_plots
 from whetstone.evaluation.pages import report_html, report_markdown, table_text
 from whetstone.evaluation.report import build_report
 from whetstone.evaluation.tables import metrics_of
 
-HOSTILE = "<script>alert(1)</script>\"'|\n# x `y` \x1b[31m [a](javascript:b) $\\frac$ 🦆 & _z_ *w*" + "long" * 100
+HOSTILE = "_$\\frac$ <script>alert(1)</script>\"'|\n# x `y` \x1b[31m [a](javascript:b) 🦆 & _z_ *w*" + "long" * 100
 VOID = {"meta", "img"}
 NO_EMOJI_FONT = pytest.mark.filterwarnings("ignore:Glyph")
 
@@ -23,13 +24,14 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.tags, self.cells, self.sources, self.open = [], [], [], []
+        self.tags, self.cells, self.sources, self.captions, self.open = [], [], [], [], []
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.sources += [value for name, value in attrs if name in ("src", "href")]
+        self.captions += [value for name, value in attrs if name == "alt"]
         if tag in ("td", "th"):
             self.cells.append("")
         if tag not in VOID:
@@ -120,7 +122,7 @@ def test_markdown_shows_every_section(report):
     ]
     assert "| encoder_mnr \\* |" in text
     assert "| cross-encoder | 12,345 |" in text
-    assert "| toys | bm25 | dense | 0.1345 |" in text
+    assert "| toys | bm25 | dense | 0.1345 | 12,345 |" in text
     assert re.search(r"\| encoder_mnr \| base \| ndcg@10 \| [+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\] \|", text)
     assert re.search(r"\| base \| tail \| 1 \| 0\.\d{4} \[-, -\] \|", text)
     for metric in metrics_of(report):
@@ -157,6 +159,7 @@ def test_html_escapes_hostile_names(hostile):
     assert "script" not in page.tags
     assert not set(page.tags) - set(Page(report_html(hostile | {"overlap": []}, {"plot": b""})).tags)
     assert HOSTILE in page.cells
+    assert page.captions[-1] == HOSTILE
 
 
 @NO_EMOJI_FONT

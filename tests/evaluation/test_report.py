@@ -7,6 +7,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+
 from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.report import build_report, report_json
 from whetstone.platform.errors import WhetstoneError
@@ -51,9 +52,7 @@ def test_json_is_strict_and_reads_back_as_it_was(report):
 
 
 def test_undefined_and_infinite_figures_are_null_and_numpy_numbers_are_numbers():
-    report = build_report(
-        **PARTS, further={"count": np.int64(3), "yes": np.bool_(True), "pair": (np.float32(0.5), None)}
-    )
+    report = build_report(**PARTS, further={"count": np.int64(3), "yes": np.bool_(True), "pair": (np.float32(0.5), None)})
     assert report["systems"]["base"]["ndcg@10"] == {"mean": 0.5, "low": None, "high": None}
     assert (report["count"], report["yes"], report["pair"]) == (3, True, [0.5, None])
     assert json.loads(report_json(report)) == report

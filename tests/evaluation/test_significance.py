@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
 from whetstone.evaluation import significance
 from whetstone.evaluation.significance import bootstrap_mean, bootstrap_means, paired
 from whetstone.platform.errors import WhetstoneError

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from whetstone.evaluation.metrics import evaluate_run, metric_names
 from whetstone.evaluation.significance import bootstrap_mean
 from whetstone.evaluation.systems import compare, in_order, random_run, summarise

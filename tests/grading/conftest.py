@@ -15,7 +15,7 @@ from whetstone.grading.annotator import make_answers
 from whetstone.grading.guideline import Guideline, load_guideline
 from whetstone.grading.ledger import Connect, Ledger
 
-HOSTILE = ["usb c", "", "it's \"quoted\"; drop table ledger.grades; --", "emoji 🦷\nnew line, comma\ttab\0null", "x" * 20_000, '["a", "b"]']
+HOSTILE = ["usb c", "", 'it\'s "quoted"; drop table ledger.grades; --', "emoji 🦷\nnew line, comma\ttab\0null", "x" * 20_000, '["a", "b"]']
 
 
 class CountingAnnotator:

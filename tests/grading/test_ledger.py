@@ -132,7 +132,9 @@ def test_rows_come_back_in_the_order_of_the_pairs(ledger: Ledger, esci: Guidelin
 
 
 @pytest.mark.parametrize("break_at", [0, 1, 3])
-def test_a_kill_loses_at_most_the_batch_in_flight(ledger: Ledger, connect: Connect, esci: Guideline, break_at: int, make_pairs: MakePairs, counting: Counting) -> None:
+def test_a_kill_loses_at_most_the_batch_in_flight(
+    ledger: Ledger, connect: Connect, esci: Guideline, break_at: int, make_pairs: MakePairs, counting: Counting
+) -> None:
     pairs = make_pairs(35)
     killed = counting(esci, break_at=break_at)
     with pytest.raises(KeyboardInterrupt):
@@ -183,7 +185,9 @@ def test_a_failure_is_kept_and_not_asked_again(ledger: Ledger, esci: Guideline, 
     assert graded["grade"].isna().tolist() == [False, True, False]
 
 
-def test_answers_that_do_not_fit_write_nothing(ledger: Ledger, connect: Connect, esci: Guideline, make_pairs: MakePairs, counting: Counting) -> None:
+def test_answers_that_do_not_fit_write_nothing(
+    ledger: Ledger, connect: Connect, esci: Guideline, make_pairs: MakePairs, counting: Counting
+) -> None:
     annotator = counting(load_guideline("three_level"))
     annotator.annotate = lambda pairs: counting(esci).annotate(pairs).iloc[1:]
     with pytest.raises(WhetstoneError, match="4 rows for 5 pairs"):
@@ -191,7 +195,9 @@ def test_answers_that_do_not_fit_write_nothing(ledger: Ledger, connect: Connect,
     assert stored(connect).empty
 
 
-def test_hostile_texts_are_different_keys_and_come_back(ledger: Ledger, esci: Guideline, counting: Counting, hostile_texts: list[str]) -> None:
+def test_hostile_texts_are_different_keys_and_come_back(
+    ledger: Ledger, esci: Guideline, counting: Counting, hostile_texts: list[str]
+) -> None:
     pairs = pd.DataFrame([{"query": query, "text": text} for query in hostile_texts for text in hostile_texts])
     pairs = pairs.assign(query_id=pairs["query"], product_id=pairs["text"])
     assert ledger_keys(pairs, counting(esci), esci)["key"].is_unique

@@ -53,9 +53,7 @@ def test_answers_do_not_depend_on_order_or_batch(many: pd.DataFrame, esci: Guide
     whole = make(esci).annotate(pairs)
     shuffled = pairs.sample(frac=1, random_state=1)
     pieces = pd.concat([make(esci).annotate(shuffled.iloc[start : start + 17]) for start in range(0, 200, 17)])
-    pd.testing.assert_frame_equal(
-        pieces.sort_values("product_id", ignore_index=True), whole.sort_values("product_id", ignore_index=True)
-    )
+    pd.testing.assert_frame_equal(pieces.sort_values("product_id", ignore_index=True), whole.sort_values("product_id", ignore_index=True))
 
 
 def test_seed_and_matrix_are_the_version(many: pd.DataFrame, esci: Guideline) -> None:

@@ -70,10 +70,19 @@ def test_exact_search_over_shards_is_brute_force_over_the_catalog(tmp_path_facto
         patch.setattr(search_module, "BATCH", batch)
         run = search(shards, queries, k, exact=True)
     assert list(run.columns) == COLUMNS
-    expected = brute_force(queries, vectors, ids, k) if count else [[]] * 4
     got = answers(run, 4)
-    assert [[score for _, score in row] for row in got] == [pytest.approx([s for _, s in row], abs=2e-6) for row in expected]
-    assert [[product for product, _ in row] for row in got] == [[product for product, _ in row] for row in expected]
+    truth = brute_force(queries, vectors, ids, max(count, 1)) if count else [[]] * 4
+    twins: dict[bytes, list[str]] = {}
+    for product in sorted(ids):
+        twins.setdefault(vectors[ids.index(product)].tobytes(), []).append(product)
+    for row, true in zip(got, truth, strict=True):
+        assert [score for _, score in row] == pytest.approx([score for _, score in true[:k]], abs=2e-6)
+        assert dict(row) == pytest.approx({product: dict(true)[product] for product, _ in row}, abs=2e-6)
+        assert row == sorted(row, key=lambda pair: (-pair[1], pair[0]))
+        # Of products with the same vector, in whatever shards, those with the lowest ids come first.
+        for group in twins.values():
+            inside = [product for product in group if product in dict(row)]
+            assert inside == group[: len(inside)] and len({dict(row)[product] for product in inside}) <= 1
     home = {product: category for category, products in members.items() for product in products}
     assert (run["category"] == run["product_id"].map(home)).all()
 

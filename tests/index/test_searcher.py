@@ -95,6 +95,14 @@ def test_a_category_limits_every_system(make):
         found = make().search(["garden red lamp"], 10, system, category="garden")
         assert set(found["category"]) == {"garden"} and set(found["product_id"]) == {"p4", "p5"}
 
+    # Dense scores do not depend on what else is searched.
+    for system in ("champion", "base"):
+        everywhere = make().search(["garden red lamp"], 10, system)
+        within = everywhere[everywhere["category"] == "garden"]
+        assert make().search(["garden red lamp"], 10, system, category="garden")["score"].tolist() == pytest.approx(
+            within["score"].tolist()
+        )
+
 
 def test_nothing_dear_is_loaded_before_it_is_needed(make):
     nothing = {"shards": refuse, "encode": refuse, "base_vectors": refuse, "encode_base": refuse}

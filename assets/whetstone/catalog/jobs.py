@@ -38,10 +38,16 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
     """
     landed = _land_if_changed(settings, warehouse)
     versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {
-        ("raw.catalog", category): (version, {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]})
+        ("raw.catalog", category): (
+            version,
+            {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]},
+        )
         for category, version in landed["category_versions"].items()
     }
-    versions |= {(f"raw.{table}", None): (version, {"dagster/row_count": landed["counts"].get(table, 0)}) for table, version in landed["versions"].items()}
+    versions |= {
+        (f"raw.{table}", None): (version, {"dagster/row_count": landed["counts"].get(table, 0)})
+        for table, version in landed["versions"].items()
+    }
     incumbent = registry_of(settings).start(settings.encoder, lambda: _base_encoder(settings)).incumbent
     versions[("models.incumbent_encoder", None)] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
 
@@ -70,7 +76,9 @@ def apply(feed: Feed, instance: dg.DagsterInstance) -> None:
 
 
 @dg.sensor(name="feed", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=__doc__)
-def feed_sensor(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+def feed_sensor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse
+) -> dg.SensorResult | dg.SkipReason:
     """Lands changed files and reports changed categories."""
     from whetstone.platform.partitions import CATEGORIES
 

@@ -35,14 +35,9 @@ def read_table(connection: duckdb.DuckDBPyConnection, source: Source, contract: 
     if problems := schema_problems(connection, source, contract):
         raise WhetstoneError("; ".join(f"{message} ({mend})" for _, message, mend in problems))
     try:
-        connection.execute(f"{target} ({select_text(source, contract.table)})", source.parameters(contract.table))
+        connection.execute(f"{target} ({source.selects[contract.table]})", source.parameters(contract.table))
     except duckdb.Error as error:
         raise unreadable(source, contract.table, error) from error
-
-
-def select_text(source: Source, table: str) -> str:
-    """A SELECT's text in a form that can stand in brackets: without a closing semicolon, ended by a line break in case of a comment."""
-    return source.selects[table].rstrip().rstrip(";") + "\n"
 
 
 def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract) -> list[tuple[str | None, str, str]]:
@@ -52,7 +47,7 @@ def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contr
         WhetstoneError: the SELECT can't be prepared, for instance because a file can't be read or has not a column that it names.
     """
     try:
-        described = connection.execute(f"describe {select_text(source, contract.table)}", source.parameters(contract.table)).fetchall()
+        described = connection.execute(f"describe {source.selects[contract.table]}", source.parameters(contract.table)).fetchall()
     except duckdb.Error as error:
         raise unreadable(source, contract.table, error) from error
     delivered = {name: kind for name, kind, *_ in described}

@@ -83,7 +83,7 @@ class Source:
         spec: what source.yml says.
         folder: the folder of SQL.
         data: the shop's folder of files.
-        selects: table -> SQL text.
+        selects: table -> SQL text without closing semicolon.
         binds: table -> the parameters of its SELECT: file keys, and perhaps `locale`.
         files: file key -> the files found, sorted; empty if none.
     """
@@ -138,15 +138,7 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
     Raises:
         WhetstoneError: unknown source, unusable source.yml or SQL, no data folder, a required file that is not there.
     """
-    folder = sql_dir / "sources" / name
-    known = sorted(path.parent.name for path in (sql_dir / "sources").glob("*/source.yml"))
-    if name not in known:
-        raise WhetstoneError(
-            f"unknown source {name!r}: there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}; set WHETSTONE_SOURCE"
-        )
-    spec = _read_spec(folder / "source.yml")
-    if spec.name != name:
-        raise WhetstoneError(f"{folder / 'source.yml'}: name is {spec.name!r}, but the folder is {name!r}; let them agree")
+    folder, spec = sql_dir / "sources" / name, load_spec(sql_dir, name)
     if not data_dir.is_dir():
         raise WhetstoneError(f"data folder {data_dir} of source {name} is not there; set WHETSTONE_DATA to the folder with its files")
     selects, binds = {}, {}
@@ -154,8 +146,7 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
         path = folder / f"{table}.sql"
         if not path.is_file():
             raise WhetstoneError(f"source {name} has no {path}; write its SELECT (sql/sources/README.md)")
-        selects[table] = path.read_text(encoding="utf-8")
-        binds[table] = _parameters(path, selects[table])
+        selects[table], binds[table] = _read_select(path)
         if unknown := sorted(set(binds[table]) - {*spec.files, "locale"}):
             raise WhetstoneError(
                 f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {', '.join(spec.files)}, locale"
@@ -174,29 +165,45 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
     return source
 
 
+def load_spec(sql_dir: Path, name: str) -> SourceSpec:
+    """The source.yml of a source, without looking for its files.
+
+    Raises:
+        WhetstoneError: unknown source, or unusable source.yml.
+    """
+    folder = sql_dir / "sources" / name
+    known = sorted(path.parent.name for path in (sql_dir / "sources").glob("*/source.yml"))
+    if name not in known:
+        raise WhetstoneError(
+            f"unknown source {name!r}: there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}; set WHETSTONE_SOURCE"
+        )
+    spec = _read_spec(folder / "source.yml")
+    if spec.name != name:
+        raise WhetstoneError(f"{folder / 'source.yml'}: name is {spec.name!r}, but the folder is {name!r}; let them agree")
+    return spec
+
+
 def open_source(settings: Settings, *, require_files: bool = False) -> Source:
     """The source that the settings name; with `require_files` a missing required file is an error."""
     return load_source(settings.sql_dir, settings.source, settings.data_dir, require_files=require_files)
 
 
 def fingerprint(source: Source) -> str:
-    """A hash of what the feed is made of: path, size, times and inode of each file, and the text of the SQL and source.yml.
+    """A hash of what the feed is made of: path, size, times and inode of each file, (synonyms too), and the SQL and source.yml.
 
     Equal means that nothing needs to be read again; a new fingerprint says no more than that reading is worth it.
     """
     digest = hashlib.sha256((source.folder / "source.yml").read_bytes())
     for table, select in source.selects.items():
         digest.update(f"\0{table}\0{select}".encode())
-    for key in sorted(source.files):
-        for path in source.files[key]:
-            try:
-                stat = path.stat()
-            except FileNotFoundError:
-                raise WhetstoneError(
-                    f"{path} vanished while source {source.spec.name} was being read; build again when the feed is complete"
-                ) from None
-            fields = (key, source.relative(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-            digest.update(repr(fields).encode("utf-8", "surrogateescape"))
+    files = [(key, path) for key in sorted(source.files) for path in source.files[key]]
+    for key, path in [*files, *([("", source.synonyms)] if source.synonyms else [])]:
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            raise WhetstoneError(f"{path} of source {source.spec.name} vanished; build again when the feed is complete") from None
+        fields = (key, source.relative(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        digest.update(repr(fields).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -209,15 +216,21 @@ def _find(data: Path, pattern: str) -> tuple[Path, ...]:
     return tuple(sorted(path for path in files if not any(part[0] in "._" for part in path.relative_to(data).parts)))
 
 
-def _parameters(path: Path, select: str) -> tuple[str, ...]:
-    """Names of the parameters of a file's one SELECT."""
+def _read_select(path: Path) -> tuple[str, tuple[str, ...]]:
+    """A file's one SELECT, without closing semicolons and what follows, so that it can stand in brackets; and its parameters."""
     try:
+        select = path.read_text(encoding="utf-8")
         statements = duckdb.extract_statements(select)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise WhetstoneError(f"{path}: {str(error).strip()}") from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise WhetstoneError(f"{path} must hold one SELECT and nothing else")
-    return tuple(sorted(statements[0].named_parameters))
+    coded = select.encode()  # tokens are counted in bytes, and comments are none
+    for offset, _ in reversed(duckdb.tokenize(select)):
+        if coded[offset : offset + 1] != b";":
+            break
+        coded = coded[:offset]
+    return coded.decode() + "\n", tuple(sorted(statements[0].named_parameters))
 
 
 def _read_spec(path: Path) -> SourceSpec:

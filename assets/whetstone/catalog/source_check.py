@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from whetstone.catalog.contracts import CONTRACTS, GRADES, Contract
-from whetstone.catalog.reading import bad_rows, read_table, schema_problems, select_text, unknown_rows, unreadable
+from whetstone.catalog.reading import bad_rows, read_table, schema_problems, unknown_rows, unreadable
 from whetstone.catalog.source import Source
 from whetstone.platform.errors import WhetstoneError
 
@@ -70,7 +70,8 @@ def check_source(source: Source, grades: Sequence[int] = GRADES) -> list[Problem
             found = _read(connection, source, contract)
             if not found:
                 readable.append(contract)
-                problems += _row_problems(connection, source, contract, grades)
+                rows = _row_problems(connection, source, contract, grades)
+                problems += [row for row in rows if row.kind != "empty file" or row.file not in broken]
             elif not any(source.relative(path) in broken for key in keys for path in source.files[key]):
                 problems += found  # otherwise the reason is in the list already
         for contract in readable:
@@ -189,7 +190,7 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, source: Source, tab
                 query, bound = "select count(*) from read_parquet($file)", {"file": str(path)}
             else:
                 query, bound = (
-                    f"create or replace temp table probe as {select_text(source, table)}",
+                    f"create or replace temp table probe as {source.selects[table]}",
                     parameters | {key: str(path)},
                 )
             try:

@@ -6,8 +6,8 @@
 
 Notable:
 - Every draw is a hash of (seed, query, product, slot), not the next number of a generator: a query, product or category that is added or
-  edited leaves the rows of all others as they were. Random products come from a consistent-hash ring over the whole catalog (a draw is the
-  next eligible product clockwise); what is eligible is everything that no run found and that isn't known to be relevant, by id or by text.
+  edited leaves the rows of all others as they were. Random products come from a ring over the whole catalog (`ring.py`): the first one
+  that no run found and that isn't known to be relevant, by id or by text.
 - A negative whose text equals that of a known relevant product of the query is a duplicate listing, not a negative, and is left out.
 - Nothing is lost in silence: each function returns, beside its rows, how many pairs it left out or mended for which reason.
 """
@@ -15,17 +15,16 @@ Notable:
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from whetstone.curriculum.ring import Ring, stable_hash
 from whetstone.platform.errors import WhetstoneError
 
 RANDOM = "random"
@@ -105,10 +104,9 @@ class Material:
         return _ids_per_query(both[both["query_id"].isin(self.tiers["query_id"])])
 
     @cached_property
-    def ring(self) -> tuple[list[int], list[str]]:
-        """Hashes of the catalog's products in rising order, and the products in that order."""
-        pairs = sorted((_hash(product), product) for product in self.product_text)
-        return [key for key, _ in pairs], [product for _, product in pairs]
+    def ring(self) -> Ring:
+        """The catalog as a circle to draw random products from."""
+        return Ring(self.product_text)
 
 
 def bce_instances(
@@ -151,9 +149,7 @@ def bce_instances(
         "product": [material.product_text[product] for _, product in pairs],
         "label": [label for _, label in pairs.values()],
     }
-    frame = pd.DataFrame(columns).sort_values(
-        ["query_id", "label", "product_id"], ascending=[True, False, True], ignore_index=True
-    )
+    frame = pd.DataFrame(columns).sort_values(["query_id", "label", "product_id"], ascending=[True, False, True], ignore_index=True)
     return Instances(frame.astype({"label": "float64"}), dict(counts))
 
 
@@ -201,9 +197,7 @@ def triplet_instances(
 
 def text_columns(frame: pd.DataFrame) -> list[str]:
     """The columns that an encoder reads, in the order that losses expect: query, product, negative_1 .. negative_n."""
-    return [
-        column for column in frame.columns if column in ("query", "product") or re.fullmatch(r"negative_\d+", column)
-    ]
+    return [column for column in frame.columns if column in ("query", "product") or re.fullmatch(r"negative_\d+", column)]
 
 
 class _Row(NamedTuple):
@@ -230,22 +224,23 @@ def _rows(
     chosen = kept[kept["tier"].isin(positives) & ~low]
     pools = {query: group for query, group in kept[kept["tier"].isin(negatives)].groupby("query_id", sort=False)}
     rows: list[_Row] = []
-    for query, group in chosen.groupby("query_id", sort=True):
+    for key, group in chosen.groupby("query_id", sort=True):
+        query = str(key)
         relevant_texts = {material.product_text.get(product) for product in material.relevant_ids[query]}
         pool = list(_pool(material, seed, pools.get(query), relevant_texts, counts))
         blocked = material.found_ids(query) | material.relevant_ids[query]
-        taken: set[str] = set()
         for place, (product, tier) in enumerate(sorted(zip(group["product_id"], group["tier"], strict=True))):
             drawn: tuple[tuple[str, str], ...] = ()
             if pool:
                 drawn = tuple(pool[(place * per_positive + slot) % len(pool)] for slot in range(per_positive))
             elif RANDOM in negatives:
                 counts["filled_with_random"] += int(len(negatives) > 1)
-                picks = (
-                    _draw(material, f"{seed}\0{query}\0{product}\0{slot}", blocked, relevant_texts, taken)
-                    for slot in range(per_positive)
-                )
-                drawn = tuple((RANDOM, pick) for pick in picks if pick is not None)
+                for slot in range(per_positive):
+                    around = material.ring.clockwise(seed, query, product, slot)
+                    free = (one for one in around if one not in blocked and material.product_text[one] not in relevant_texts)
+                    if pick := next(free, None):
+                        drawn += ((RANDOM, pick),)
+                        blocked.add(pick)
             counts["without_enough_negatives"] += int(len(drawn) < per_positive)
             rows.append(_Row(query, product, tier, drawn))
     return rows, +counts
@@ -269,25 +264,11 @@ def _pool(
         return
     query = group["query_id"].iloc[0]
     pairs = zip(group["tier"], group["product_id"], strict=True)
-    for tier, product in sorted(pairs, key=lambda pair: (_hash(f"{seed}\0{query}\0{pair[1]}"), pair[1])):
+    for tier, product in sorted(pairs, key=lambda pair: (stable_hash(seed, query, pair[1]), pair[1])):
         if product in material.relevant_ids[query] or material.product_text[product] in relevant_texts:
             counts["negative_is_relevant_by_id_or_text"] += 1
         else:
             yield tier, product
-
-
-def _draw(
-    material: Material, key: str, blocked: set[str], relevant_texts: set[str | None], taken: set[str]
-) -> str | None:
-    """The next eligible product clockwise from the key's hash, or None when the catalog has none left."""
-    hashes, products = material.ring
-    start = bisect_left(hashes, _hash(key))
-    for step in range(len(products)):
-        product = products[(start + step) % len(products)]
-        if product not in blocked and product not in taken and material.product_text[product] not in relevant_texts:
-            taken.add(product)
-            return product
-    return None
 
 
 def _wide(material: Material, rows: Iterable[_Row], width: int) -> pd.DataFrame:
@@ -302,18 +283,10 @@ def _wide(material: Material, rows: Iterable[_Row], width: int) -> pd.DataFrame:
         "relevant_ids": [relevant[row.query_id] for row in rows],
         "query": [material.query_text[row.query_id] for row in rows],
         "product": [material.product_text[row.product_id] for row in rows],
-        **{
-            f"negative_{slot + 1}": [material.product_text[row.negatives[slot][1]] for row in rows]
-            for slot in range(width)
-        },
+        **{f"negative_{slot + 1}": [material.product_text[row.negatives[slot][1]] for row in rows] for slot in range(width)},
     }
     return pd.DataFrame(columns)
 
 
 def _ids_per_query(pairs: pd.DataFrame) -> dict[str, set[str]]:
     return {str(query): set(products) for query, products in pairs.groupby("query_id", sort=False)["product_id"]}
-
-
-def _hash(text: str) -> int:
-    """64 bits that are the same on every machine (Python's own `hash` of a string is salted per process)."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())

@@ -1,9 +1,10 @@
-"""How much two channels find in common: the lower, the more there is to mine ([A] section 3 reports 13-15 % at a depth of 500).
+"""How much two channels find in common: the lower, the more there is to mine ([A] section 3: 13-15 % at depth 500).
 
-Of two sets A and B of products found for a query:
+Of the two sets A and B of products found for a query:
     overlap = |A and B| / min(|A|, |B|)        share of the smaller one that the other finds too
     jaccard = |A and B| / |A or B|
-Both are averaged over the queries for which either channel found something; where one found nothing they are 0. [A]: arXiv 2606.23911.
+Both are averaged over the queries for which either channel found something; where one found nothing they are 0.
+[A] is arXiv 2606.23911.
 """
 
 from __future__ import annotations
@@ -27,16 +28,15 @@ def overlap(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         runs: channel name -> run (query_id, product_id, ...), each pair of ids once; cut to the depth to compare at.
 
     Returns:
-        left, right, overlap, jaccard, count_queries; one row per pair of names, in their order. Means are null without queries.
+        left, right, overlap, jaccard, count_queries; one row per pair of names, in their order. Means are null without
+        queries.
 
     Raises:
         WhetstoneError: a run has a product twice for a query.
     """
     for name, run in runs.items():
         if run.duplicated(["query_id", "product_id"]).any():
-            raise WhetstoneError(
-                f"the run of channel {name!r} has a product twice for one query; a run holds each once"
-            )
+            raise WhetstoneError(f"the run of channel {name!r} has a product twice for one query; a run holds each once")
     rows = [(left, right, *_pair(runs[left], runs[right])) for left, right in combinations(runs, 2)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -72,9 +72,7 @@ def heatmap(table: pd.DataFrame) -> Figure:
 
 def _pair(left: pd.DataFrame, right: pd.DataFrame) -> tuple[float, float, int]:
     both = left[["query_id", "product_id"]].merge(right[["query_id", "product_id"]])
-    sizes = pd.DataFrame(
-        {name: frame["query_id"].value_counts() for name, frame in (("left", left), ("right", right), ("both", both))}
-    )
+    sizes = pd.DataFrame({name: frame["query_id"].value_counts() for name, frame in (("left", left), ("right", right), ("both", both))})
     sizes = sizes.fillna(0)
     if sizes.empty:
         return float("nan"), float("nan"), 0

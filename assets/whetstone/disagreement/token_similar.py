@@ -1,7 +1,8 @@
-"""Token-similar candidates: products that share words with a query although no channel finds them ([A] section 3, tier "token-similar").
+"""Token-similar candidates: products that share words with a query although no channel finds them ([A] section 3).
 
-TF-IDF cosine between query and product text in [low, high], idf fitted on the category's product text, term frequency 1 + log(tf). Under
-`low` the pair is too easy, over `high` it is likely relevant. Each filter says how many pairs it removed. [A]: arXiv 2606.23911.
+TF-IDF cosine between query and product text in [low, high], idf fitted on the category's product text, term frequency
+1 + log(tf). Under `low` the pair is too easy, over `high` it is likely relevant. Every filter counts what it removed.
+[A] is arXiv 2606.23911.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def token_similar(
         per_query: most pairs of a query.
 
     Returns:
-        query_id, product_id, cosine; ordered by query_id, -cosine, product_id. And how many of the pairs that share a word were dropped
-        for each reason: too_far (under low), too_close (over high), found_by_a_channel, over_per_query.
+        query_id, product_id, cosine; ordered by query_id, -cosine, product_id. And how many of the pairs that share a
+        word were dropped for each reason: too_far (under low), too_close (over high), found_by_a_channel,
+        over_per_query.
     """
     product_ids, query_ids = list(products["product_id"]), list(queries["query_id"])
     dropped = dict.fromkeys(COUNTS, 0)
@@ -65,7 +67,7 @@ def token_similar(
 
 
 def _cosines(products: list[str], queries: list[str]) -> Iterator[tuple[int, sparse.csr_array]]:
-    """TF-IDF cosines of blocks of queries with all products: (position of the first query, (block, n_products) sparse)."""
+    """Of each block of queries: position of the first, and TF-IDF cosines (block, n_products)."""
     vectoriser = TfidfVectorizer(sublinear_tf=True)
     try:
         product_vectors = vectoriser.fit_transform(products).T.tocsr()
@@ -77,8 +79,8 @@ def _cosines(products: list[str], queries: list[str]) -> Iterator[tuple[int, spa
 
 def _found_matrix(found: pd.DataFrame, query_ids: list[str], product_ids: list[str]) -> sparse.csr_array:
     """Which pairs a channel found, (n_queries, n_products)."""
-    rows = pd.Index(query_ids).get_indexer(found["query_id"])
-    columns = pd.Index(product_ids).get_indexer(found["product_id"])
+    rows = pd.Index(query_ids).get_indexer(pd.Index(found["query_id"]))
+    columns = pd.Index(product_ids).get_indexer(pd.Index(found["product_id"]))
     inside = (rows >= 0) & (columns >= 0)
     pairs = (np.ones(inside.sum(), dtype=bool), (rows[inside], columns[inside]))
     return sparse.csr_array(pairs, shape=(len(query_ids), len(product_ids)))

@@ -1,5 +1,7 @@
 """Wiring of training: each stage of the recipe is an asset whose artifact is an ordinary sentence-transformers folder."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from whetstone.encoder.recipes import Recipe
@@ -59,7 +61,9 @@ def _stage_asset(recipe: Recipe, name: str, before: str | None, guideline: Guide
             tiers=warehouse.table("marts.curriculum_tiers"),
             queries=queries[queries["split"] == "train"],
             products=products,
-            relevant=warehouse.read("select query_id, product_id from marts.grades where grade >= $grade", {"grade": guideline.relevant_grade}),
+            relevant=warehouse.read(
+                "select query_id, product_id from marts.grades where grade >= $grade", {"grade": guideline.relevant_grade}
+            ),
             found=warehouse.read(runs),
         )
         judgments = warehouse.table("raw.judgments", columns="query_id, product_id, grade")
@@ -73,7 +77,7 @@ def _stage_asset(recipe: Recipe, name: str, before: str | None, guideline: Guide
             "seed": recipe.seed,
         }
 
-        def train(folder: object) -> dict[str, object]:
+        def train(folder: Path) -> dict[str, object]:
             device = pick_device(settings.device)
             place = start.path if start else incumbent.path
             return asdict(train_stage(folder, place, stage, instances, dev, seed=recipe.seed, device=device, progress=True))

@@ -2,8 +2,8 @@
 
     DCG@10 = sum_{i=1..10} gain_i / log2(i + 1),    NDCG@10 = DCG@10 / DCG@10 of the best possible order of the judged products
 
-The gains are the guideline's. An unjudged product has gain 0 and may crowd a judged one out, as in the whole catalog. The sub-catalog is every judged
-product of the dev queries plus the products with the smallest seeded hashes, so that it hardly changes when the catalog does.
+The gains are the guideline's. An unjudged product has gain 0 and may crowd a judged one out, as in the whole catalog. The sub-catalog is
+every judged product of the dev queries plus the products with the smallest seeded hashes, so that it hardly changes when the catalog does.
 sentence-transformers' `InformationRetrievalEvaluator` knows only relevant and not relevant.
 """
 
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b, sha256
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
+from whetstone.curriculum.ring import stable_hash
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.encode import encode
 
@@ -60,7 +61,7 @@ def build_dev_set(
     judgments: pd.DataFrame,
     gains: Mapping[int, float],
     *,
-    size: int = 3000,
+    size: int = 2000,
     seed: int = 0,
 ) -> DevSet:
     """The dev queries that can tell one checkpoint from another, with their sub-catalog.
@@ -77,9 +78,7 @@ def build_dev_set(
         WhetstoneError: no dev query has a judged product with a positive gain, so nothing could be chosen; or a grade without a gain.
     """
     dev = queries[queries["split"] == "dev"].drop_duplicates("query_id")
-    judged = judgments[
-        judgments["query_id"].isin(dev["query_id"]) & judgments["product_id"].isin(products["product_id"])
-    ]
+    judged = judgments[judgments["query_id"].isin(dev["query_id"]) & judgments["product_id"].isin(products["product_id"])]
     judged = judged.drop_duplicates(["query_id", "product_id"])
     if unknown := sorted(set(judged["grade"]) - set(gains)):
         raise WhetstoneError(f"dev set: the guideline has no gain for grade(s) {unknown}; it has {sorted(gains)}")
@@ -94,7 +93,7 @@ def build_dev_set(
     dev = dev[dev["query_id"].isin(usable)].sort_values("query_id")
     catalog = products.drop_duplicates("product_id").sort_values("product_id")
     is_judged = catalog["product_id"].isin(judged["product_id"])
-    others = sorted(catalog.loc[~is_judged, "product_id"], key=lambda product: (_hash(seed, product), product))
+    others = sorted(catalog.loc[~is_judged, "product_id"], key=lambda product: (stable_hash(seed, product), product))
     chosen = set(others[: max(0, size - int(is_judged.sum()))])
     catalog = catalog[is_judged | catalog["product_id"].isin(chosen)]
     return DevSet(
@@ -134,13 +133,7 @@ class DevEvaluator(SentenceEvaluator):
         self._gains = np.zeros((len(dev.queries), len(dev.products)))
         self._gains[dev.judged_query, dev.judged_product] = dev.gains
 
-    def __call__(
-        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
-    ) -> dict[str, float]:
+    def __call__(self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1) -> dict[str, float]:
         """Embed the dev queries and the sub-catalog; the mean NDCG@10. Writes nothing."""
         queries, products = (encode(model, list(texts)) for texts in (self.dev.queries, self.dev.products))
         return {METRIC: float(ndcg_at(queries @ products.T, self._gains).mean())}
-
-
-def _hash(seed: int, product_id: str) -> bytes:
-    return blake2b(f"{seed}\0{product_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,8 +1,8 @@
 """A recipe: the declaration of a training run as a chain of stages, one YAML file a recipe.
 
 A stage names its loss, the tiers that its positives and negatives come from, and every hyper-parameter. It starts from the best checkpoint
-of the stage before, the first one from the incumbent encoder ([A] arXiv 2606.23911). Adding a recipe is adding a file to the folder; nothing
-else lists them. A version is a hash of what changes the weights: rewording a description makes nothing stale.
+of the stage before, the first one from the incumbent encoder ([A] arXiv 2606.23911). Adding a recipe is adding a file to the folder:
+nothing else lists them. A version is a hash of what changes the weights: rewording a description makes nothing stale.
 """
 
 import hashlib
@@ -37,40 +37,26 @@ class Stage(_Declared):
     loss: Literal["bce", "mnr", "triplet"]
     positives: tuple[PositiveTier, ...] = Field(min_length=1, description="Tiers of the positives.")
     positive_grade: int = Field(3, ge=0, le=4, description="Lowest grade of a positive.")
-    negatives: tuple[NegativeTier, ...] = Field(
-        (), description="Tiers of the negatives; `random` fills in where a query has no mined one."
-    )
+    negatives: tuple[NegativeTier, ...] = Field((), description="Tiers of the negatives; `random` fills in where a query has no mined one.")
     negatives_per_positive: int = Field(1, ge=0, le=64)
     scale: float = Field(20.0, gt=0, description="Factor on the cosine (bce: the initial value of a learned one).")
     scale_learning_rate: float = Field(1e-2, ge=0, description="Learning rate of the logarithm of the scale (bce).")
     margin: float = Field(0.3, gt=0, le=2, description="Margin between the two cosine distances of a triplet.")
     epochs: int = Field(1, ge=1)
-    max_steps: int | None = Field(
-        None, ge=1, description="Most optimiser steps, whatever the epochs; the schedule ends there."
-    )
+    max_steps: int | None = Field(None, ge=1, description="Most optimiser steps, whatever the epochs; the schedule ends there.")
     batch_size: int = Field(48, ge=2)
     learning_rate: float = Field(2e-5, gt=0, le=1e-2, description="Peak rate; linear decay to zero after the warm-up.")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
-    max_length: int = Field(
-        128, ge=8, description="Tokens of a text seen in training; the saved model keeps its own limit."
-    )
-    evaluations_per_epoch: int = Field(
-        2, ge=1, description="Dev evaluations an epoch, besides the one before the first step."
-    )
-    weight_averaging: float = Field(
-        0.0, ge=0, le=1, description="Share of the stage's start in the weights that are judged and kept."
-    )
-    min_instances: int = Field(
-        32, ge=1, description="With fewer rows the stage is skipped and the weights pass through."
-    )
+    max_length: int = Field(128, ge=8, description="Tokens of a text seen in training; the saved model keeps its own limit.")
+    evaluations_per_epoch: int = Field(2, ge=1, description="Dev evaluations an epoch, besides the one before the first step.")
+    weight_averaging: float = Field(0.0, ge=0, le=1, description="Share of the stage's start in the weights that are judged and kept.")
+    min_instances: int = Field(32, ge=1, description="With fewer rows the stage is skipped and the weights pass through.")
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
         for setting, losses in ONLY_FOR.items():
             if setting in self.model_fields_set and self.loss not in losses:
-                raise ValueError(
-                    f"{setting}: loss '{self.loss}' does not read it (only {', '.join(losses)}); remove it"
-                )
+                raise ValueError(f"{setting}: loss '{self.loss}' does not read it (only {', '.join(losses)}); remove it")
         if bool(self.negatives) != bool(self.negatives_per_positive):
             raise ValueError("negatives: name tiers if and only if negatives_per_positive is above 0")
         if self.loss != "mnr" and not self.negatives:
@@ -113,9 +99,7 @@ class Recipe(_Declared):
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise WhetstoneError(
-            f"recipe '{self.name}' has no stage '{name}'; known: {', '.join(s.name for s in self.stages)}"
-        )
+        raise WhetstoneError(f"recipe '{self.name}' has no stage '{name}'; known: {', '.join(s.name for s in self.stages)}")
 
 
 def load_recipe(name: str, folder: Path | None = None) -> Recipe:
@@ -142,9 +126,7 @@ def load_recipe(name: str, folder: Path | None = None) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WhetstoneError(f"{path}: not a readable YAML file: {error}") from error
     if not isinstance(content, dict):
-        raise WhetstoneError(
-            f"{path}: expected a mapping with name, description, seed and stages, got {type(content).__name__}"
-        )
+        raise WhetstoneError(f"{path}: expected a mapping with name, description, seed and stages, got {type(content).__name__}")
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:

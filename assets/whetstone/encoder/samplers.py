@@ -6,9 +6,8 @@ texts only; it can't know that a product of one row is relevant to the query of 
 
     query_i != query_j,   items_i is disjoint from relevant_j,   items_j is disjoint from relevant_i
 
-with items = the row's product and its negatives ([A] arXiv 2606.23911 stage 2: "no two rows of a batch share a query or a relevant product").
-
-Queries with the most rows left go first, so that batches stay full until the end; a row that fits nowhere waits for a later batch.
+with items = the row's product and its negatives ([A] arXiv 2606.23911 stage 2: no two rows of a batch share a query or a relevant
+product). Queries with the most rows left go first, so that batches stay full until the end; a row that fits nowhere waits for a later one.
 """
 
 from __future__ import annotations
@@ -134,8 +133,6 @@ def conflict_free(frame: pd.DataFrame) -> Callable[..., ConflictFreeBatchSampler
     relevant = [{product, *ids} for product, ids in zip(frame["product_id"], frame["relevant_ids"], strict=True)]
 
     def sampler(dataset: Any, batch_size: int, drop_last: bool, **kwargs: Any) -> ConflictFreeBatchSampler:
-        return ConflictFreeBatchSampler(
-            dataset, batch_size, drop_last, queries=queries, items=items, relevant=relevant, **kwargs
-        )
+        return ConflictFreeBatchSampler(dataset, batch_size, drop_last, queries=queries, items=items, relevant=relevant, **kwargs)
 
     return sampler

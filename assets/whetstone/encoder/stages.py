@@ -178,9 +178,7 @@ class _Trainer(SentenceTransformerTrainer):
 class _BestOnDev(TrainerCallback):
     """Judges the weights on dev at evenly spread steps, keeps the best in `folder`, collects both curves and shows progress."""
 
-    def __init__(
-        self, model: SentenceTransformer, evaluator: DevEvaluator, stage: Stage, folder: Path, progress: bool
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, evaluator: DevEvaluator, stage: Stage, folder: Path, progress: bool) -> None:
         self.model, self.evaluator, self.stage, self.folder, self.progress = model, evaluator, stage, folder, progress
         self.loss_curve: list[tuple[int, float]] = []
         self.dev_curve: list[tuple[int, float]] = []

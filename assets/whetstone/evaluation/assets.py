@@ -69,15 +69,14 @@ def champion(
     artifacts: dg.ResourceParam[Artifacts],
 ) -> dg.MaterializeResult:
     """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
-    import json
-
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import decide
+    from whetstone.evaluation.report import report_json
     from whetstone.platform.registry import Encoder
 
     registry = registry_of(settings)
     pointers = registry.require()
-    table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null and system not like 'hybrid%'")
+    table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
     versions = encoders_of(table)
     before = next((name for name, version in versions.items() if version == pointers.champion.version), "base")
     candidates = [name for name in versions if name.startswith("encoder_") and versions[name] != pointers.champion.version]
@@ -89,7 +88,7 @@ def champion(
     facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
 
     def write(folder: Path) -> dict[str, object]:
-        (folder / "decision.json").write_text(json.dumps({**facts, "comparisons": decision.comparisons}, indent=1))
+        (folder / "decision.json").write_text(report_json({**facts, "comparisons": decision.comparisons}))
         return facts
 
     decided = artifacts.make("promotion", {**facts, "version": versions[decision.champion], "comparisons": decision.comparisons}, write)
@@ -105,7 +104,7 @@ def champion(
     group="evaluation",
     kinds={"python"},
     deps=["marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades"],
-    uses=["bootstrap_resamples"],
+    uses=["seed"],
     by_category=False,
 )
 def report(
@@ -117,17 +116,22 @@ def report(
     """`report.json`, `report.md` and `report.html`: every system with intervals, segments, comparisons, overlap and who graded what."""
     from datetime import UTC, datetime
 
+    import pandas as pd
+
+    from whetstone.disagreement.overlap import heatmap
     from whetstone.evaluation.charts import report_plots
     from whetstone.evaluation.pages import report_html, report_markdown, table_text
     from whetstone.evaluation.publish import gather
     from whetstone.evaluation.report import report_json
     from whetstone.platform.artifacts import fingerprint
     from whetstone.platform.files import atomic_write
-    from whetstone.platform.plots import embed
+    from whetstone.platform.plots import embed, figure_png
 
     decision = artifacts.open(artifact_name(context.instance, "models.champion")).facts
     made = gather(warehouse.read, settings, decision, datetime.now(UTC).isoformat(timespec="seconds"))
     plots = report_plots(made)
+    if made["overlap"]:
+        plots["Overlap of the channels' finds"] = figure_png(heatmap(pd.DataFrame(made["overlap"])))
     folder = settings.root / "report"
     atomic_write(folder / "report.json", report_json(made))
     atomic_write(folder / "report.md", report_markdown(made))

@@ -45,9 +45,7 @@ def systems_figure(report: Report, metric: str = MAIN) -> Figure:
         _interval(axes, system[metric], place, colour, "o")
         if system[metric]["mean"] is not None:
             label = f"{system[metric]['mean']:.3f}"
-            axes.annotate(
-                label, (system[metric]["mean"], place), (0, 6), textcoords="offset points", ha="center", fontsize=8
-            )
+            axes.annotate(label, (system[metric]["mean"], place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     _name_places(axes, [f"{name} (champion)" if name == report["champion"] else name for name in systems])
     axes.set_xlabel(metric)
     return figure

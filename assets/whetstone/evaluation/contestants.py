@@ -75,7 +75,7 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> pd.DataFr
         encoders: the encoders to compare, `base` first.
 
     Returns:
-        One row per system x query: system, encoder_version (null for lexical systems), query_id, split, segment, the metrics.
+        One row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems), query_id, split, segment, the metrics.
 
     Raises:
         WhetstoneError: no dev or test query has a judgment, so nothing can be measured.
@@ -93,8 +93,8 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> pd.DataFr
         )
         metrics[LABEL_NDCG] = by_label["ndcg@10"]
         scored.append(asked[["query_id", "split", "segment"]].merge(metrics, on="query_id").assign(system=system, encoder_version=version))
-    table = pd.concat(scored, ignore_index=True)
-    first = ["system", "encoder_version", "query_id", "split", "segment"]
+    table = pd.concat([frame.assign(place=place) for place, frame in enumerate(scored)], ignore_index=True)
+    first = ["place", "system", "encoder_version", "query_id", "split", "segment"]
     return table[[*first, *(column for column in table.columns if column not in first)]].astype({"encoder_version": "string"})
 
 

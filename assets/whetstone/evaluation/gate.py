@@ -71,9 +71,7 @@ def decide(
     """
     others = sorted(set(per_query_dev["split"]) - {"dev"})
     if others:
-        raise WhetstoneError(
-            f"champion gate: results of the split {', '.join(others)}; the gate reads dev queries alone"
-        )
+        raise WhetstoneError(f"champion gate: results of the split {', '.join(others)}; the gate reads dev queries alone")
     if len({*candidates, champion}) != len(candidates) + 1:
         raise WhetstoneError(f"champion gate: {champion!r} against {list(candidates)}: name every system once")
     check_per_query(per_query_dev)
@@ -101,9 +99,7 @@ def decide(
 class _Trial:
     """One candidate against the champion: overall and on every segment."""
 
-    def __init__(
-        self, per_query: pd.DataFrame, candidate: str, champion: str, metric: str, alpha: float, seed: int
-    ) -> None:
+    def __init__(self, per_query: pd.DataFrame, candidate: str, champion: str, metric: str, alpha: float, seed: int) -> None:
         self.candidate, self.champion, self.metric, self.alpha = candidate, champion, metric, alpha
         own = per_query[per_query["system"].isin([candidate, champion])]
         self.means = [float(own.loc[own["system"] == name, metric].mean()) for name in (candidate, champion)]

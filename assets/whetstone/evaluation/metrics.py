@@ -107,9 +107,7 @@ def _positive(denominators: Floats) -> Floats:
     return np.where(denominators > 0, denominators, np.nan)
 
 
-def _judged(
-    judgments: pd.DataFrame, queries: pd.Index, gains: Mapping[int, float], relevant_grade: int
-) -> pd.DataFrame:
+def _judged(judgments: pd.DataFrame, queries: pd.Index, gains: Mapping[int, float], relevant_grade: int) -> pd.DataFrame:
     """Judgments in ideal order: query (its position), product_id, grade, gain, relevant, rank (1 = greatest gain)."""
     negative = {grade: gain for grade, gain in gains.items() if not gain >= 0}
     if negative:
@@ -135,9 +133,7 @@ def _ranked(run: pd.DataFrame, queries: pd.Index, judged: pd.DataFrame) -> pd.Da
     position = queries.get_indexer(pd.Index(run["query_id"]))
     if (position < 0).any():
         stranger = run["query_id"].to_numpy()[position < 0][0]
-        raise WhetstoneError(
-            f"run: query {stranger!r} was not asked for; evaluate a run on the queries it was made for"
-        )
+        raise WhetstoneError(f"run: query {stranger!r} was not asked for; evaluate a run on the queries it was made for")
     ranked = (
         run[["product_id", "rank"]]
         .assign(query=position)
@@ -155,6 +151,4 @@ def _refuse_repeated(frame: pd.DataFrame, name: str) -> None:
     repeated = frame.duplicated(["query_id", "product_id"])
     if repeated.any():
         row = frame[repeated].iloc[0]
-        raise WhetstoneError(
-            f"{name}: product {row['product_id']!r} stands twice for query {row['query_id']!r}; keep one row per pair"
-        )
+        raise WhetstoneError(f"{name}: product {row['product_id']!r} stands twice for query {row['query_id']!r}; keep one row per pair")

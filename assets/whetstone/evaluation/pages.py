@@ -114,8 +114,7 @@ def _aligned(table: Table) -> list[str]:
     ruler = ["-" * width for width in widths]
     return [
         "  ".join(
-            cell.ljust(width) if is_text else cell.rjust(width)
-            for cell, width, is_text in zip(row, widths, table.is_text, strict=True)
+            cell.ljust(width) if is_text else cell.rjust(width) for cell, width, is_text in zip(row, widths, table.is_text, strict=True)
         ).rstrip()
         for row in (cells[0], ruler, *cells[1:])
     ]

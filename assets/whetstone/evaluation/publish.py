@@ -26,7 +26,7 @@ def gather(read: Read, settings: Settings, decision: Mapping[str, Any], created_
         decision: of the champion gate: promoted, champion, before, reason.
         created_at: ISO time.
     """
-    table = read("select * from marts.evaluation where split = 'test'")
+    table = read("select * from marts.evaluation where split = 'test' order by place, query_id")
     champion, before = decision["champion"], decision["before"]
     encoders = list(encoders_of(table))
     table = pd.concat(
@@ -76,4 +76,4 @@ def gather(read: Read, settings: Settings, decision: Mapping[str, Any], created_
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return frame.to_dict(orient="records")
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict(orient="records")]

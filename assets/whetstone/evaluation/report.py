@@ -107,6 +107,4 @@ def _plain(value: Any, place: str) -> Any:
         return {str(key): _plain(each, f"{place}.{key}") for key, each in value.items()}
     if isinstance(value, Sequence):
         return [_plain(each, f"{place}[{index}]") for index, each in enumerate(value)]
-    raise WhetstoneError(
-        f"report: {place} is a {type(value).__name__}, which JSON doesn't know; pass text, numbers, lists"
-    )
+    raise WhetstoneError(f"report: {place} is a {type(value).__name__}, which JSON doesn't know; pass text, numbers, lists")

@@ -81,10 +81,7 @@ def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES, le
     if enough.any():
         tails = [(1 - level) / 2, (1 + level) / 2]
         low[enough], high[enough] = np.nanquantile(samples[:, enough], tails, axis=0)
-    return [
-        Interval(float(means[column]), float(low[column]), float(high[column]), int(counts[column]))
-        for column in range(n_columns)
-    ]
+    return [Interval(float(means[column]), float(low[column]), float(high[column]), int(counts[column])) for column in range(n_columns)]
 
 
 def bootstrap_mean(values: Floats, seed: int, *, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
@@ -109,9 +106,7 @@ def paired(a: Floats, b: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERN
         WhetstoneError: the two don't have the same number of queries.
     """
     if a.shape != b.shape:
-        raise WhetstoneError(
-            f"paired comparison of {a.shape} with {b.shape} values: score both systems on the same queries"
-        )
+        raise WhetstoneError(f"paired comparison of {a.shape} with {b.shape} values: score both systems on the same queries")
     differences = a - b
     differences = differences[~np.isnan(differences)]
     interval = bootstrap_mean(differences, seed)

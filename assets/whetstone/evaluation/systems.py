@@ -83,9 +83,7 @@ def summarise(per_query: pd.DataFrame, metrics: Sequence[str], seed: int = 0) ->
     return summary
 
 
-def compare(
-    per_query: pd.DataFrame, system: str, against: str, metrics: Sequence[str], seed: int = 0
-) -> list[dict[str, object]]:
+def compare(per_query: pd.DataFrame, system: str, against: str, metrics: Sequence[str], seed: int = 0) -> list[dict[str, object]]:
     """Paired comparison of two systems, one row per metric.
 
     Returns:

@@ -19,8 +19,7 @@ HOW_TO_READ = (
     "judged: read them together."
 )
 HOW_COMPARED = (
-    "Paired by query: mean difference [95 % bootstrap interval], two-sided p of the randomisation test, not corrected "
-    "for many comparisons."
+    "Paired by query: mean difference [95 % bootstrap interval], two-sided p of the randomisation test, not corrected for many comparisons."
 )
 
 
@@ -127,14 +126,8 @@ def further(report: Report) -> list[Section]:
             continue
         title = key.replace("_", " ").capitalize()
         if isinstance(value, Mapping):
-            result.append(
-                Section(title, [], [Table(["name", "value"], [[k, text(v)] for k, v in value.items()], [True, False])])
-            )
-        elif (
-            isinstance(value, Sequence)
-            and not isinstance(value, str)
-            and all(isinstance(row, Mapping) for row in value)
-        ):
+            result.append(Section(title, [], [Table(["name", "value"], [[k, text(v)] for k, v in value.items()], [True, False])]))
+        elif isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(row, Mapping) for row in value):
             result.append(Section(title, [], [_records(value)]))
         else:
             items = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
@@ -168,7 +161,7 @@ def text(value: object) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"  # SQL sums counts into floats
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, list):

@@ -1,7 +1,8 @@
 """How well grades agree with human judgments: accuracy, within-one, quadratic kappa, macro F1, confusion matrix, calibration error.
 
-All take n human grades (`truth`) and n given grades (`given`) of the same pairs, as ints; "level" is a grade's position in the guideline, so that a step
-from E (4) to S (2) is one level. [B] (arXiv 2602.17654) reports accuracy and within-one, [A2] (arXiv 2606.25871) agreement and ECE.
+All take n human grades (`truth`) and n given grades (`given`) of the same pairs, as ints; "level" is a grade's position
+in the guideline, so that a step from E (4) to S (2) is one level. [B] (arXiv 2602.17654) reports accuracy and
+within-one, [A2] (arXiv 2606.25871) agreement and ECE.
 """
 
 from typing import Any
@@ -28,7 +29,8 @@ def within_one(truth: np.ndarray, given: np.ndarray, guideline: Guideline) -> fl
 def quadratic_kappa(truth: np.ndarray, given: np.ndarray, guideline: Guideline) -> float:
     """Cohen's kappa over levels with squared distances as weights (Cohen 1968).
 
-    1 is perfect, 0 is chance. Where both sides hold one and the same level throughout chance can't be told from skill; that is 0.
+    1 is perfect, 0 is chance. Where both sides hold one and the same level throughout chance can't be told from skill;
+    that is 0.
     """
     truth_level, given_level = _levels(truth, guideline), _levels(given, guideline)
     if len(np.union1d(truth_level, given_level)) == 1:

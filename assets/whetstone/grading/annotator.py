@@ -1,11 +1,11 @@
 """The one interface of everything that grades: pairs in, a grade with its confidence and cost out.
 
-A pair is a row `query_id, product_id, query (text), text (of the product)`: an annotator sees no more than that, so whatever it says is a function of
-the two texts, the guideline and its own version, and the ledger may keep it for ever.
+A pair is a row `query_id, product_id, query (text), text (of the product)`: an annotator sees no more than that, so
+whatever it says is a function of the two texts, the guideline and its own version, and the ledger may keep it for ever.
 
-An answer is a row aligned with its pair: `query_id, product_id, grade, confidence, cost_usd, tokens_in, tokens_out, failure`. An answer that can't be used
-(refused, cut off, malformed) has a null grade, confidence 0 and the reason in `failure`; it is never a guess. Trouble that may pass (a lost
-connection) is an exception, not an answer.
+An answer is a row aligned with its pair: `query_id, product_id, grade, confidence, cost_usd, tokens_in, tokens_out,
+failure`. An answer that can't be used (refused, cut off, malformed) has a null grade, confidence 0 and the reason in
+`failure`; it is never a guess. Trouble that may pass (a lost connection) is an exception, not an answer.
 """
 
 from typing import Protocol
@@ -36,9 +36,7 @@ class Annotator(Protocol):
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`) in the same order."""
 
 
-def make_answers(
-    pairs: pd.DataFrame, grades: np.ndarray, confidence: np.ndarray, *, cost_usd: float = 0.0
-) -> pd.DataFrame:
+def make_answers(pairs: pd.DataFrame, grades: np.ndarray, confidence: np.ndarray, *, cost_usd: float = 0.0) -> pd.DataFrame:
     """Answers without failures and without tokens, as local annotators give them.
 
     Args:
@@ -81,8 +79,9 @@ def check_answers(pairs: pd.DataFrame, answers: pd.DataFrame, guideline: Guideli
         The same n answers with `ANSWER_COLUMNS` in order, exact types (grade nullable Int64) and index 0..n-1.
 
     Raises:
-        WhetstoneError: A column, row count or row order that differs; a grade outside the guideline; a grade with a failure or neither of both;
-            a confidence outside 0..1; a cost or token count that is negative or not a number. The message names the first such pair.
+        WhetstoneError: A column, row count or row order that differs; a grade outside the guideline; a grade with a
+            failure or neither of both; a confidence outside 0..1; a cost or token count that is negative or not a
+            number. The message names the first such pair.
     """
     missing = [column for column in ANSWER_COLUMNS if column not in answers]
     if missing:

@@ -1,10 +1,12 @@
 """The local annotator: a cross-encoder that reads query and product together and emits a probability per level of the guideline.
 
-It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh head with one class a level (best
-first) and is fine-tuned on human judgments of *train* queries; the checkpoint is chosen on *dev* queries. Its raw confidence is the largest probability.
+It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh
+head with one class a level (best first) and is fine-tuned on human judgments of *train* queries; the checkpoint with
+the best macro F1 on *dev* queries is kept. Its raw confidence is the largest probability.
 
-Pairs are cut at 128 tokens: a query and a product text of title and category need 40 on average. Answers are a function of the pair up to rounding: batches
-are padded to their longest pair, which moves a bf16 probability in the third decimal.
+Pairs are cut at 128 tokens: a query and a product text of title and category need 40 on average. Answers are a function
+of the pair up to rounding: batches are padded to their longest pair, which moves a bf16 probability in the third
+decimal.
 """
 
 import tempfile
@@ -19,7 +21,7 @@ from datasets import Dataset
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from whetstone.grading.agreement import accuracy, agreement, macro_f1
 from whetstone.grading.annotator import make_answers
@@ -31,7 +33,7 @@ from whetstone.platform.precision import half_precision, has_bf16
 MAX_TOKENS = 128
 SCORE_BATCH = 64
 CHECKS_PER_EPOCH = 2  # looks at the dev queries
-PATIENCE = 3  # looks without a gain before training stops
+PATIENCE = 3  # looks without any gain before training stops
 
 
 def train_cross_encoder(
@@ -49,7 +51,8 @@ def train_cross_encoder(
 ) -> dict[str, Any]:
     """Fine-tune a cross-encoder on human judgments and save it so that it reloads from its folder.
 
-    Cross entropy with class weights 1 / sqrt(frequency), AdamW, 10 % warm-up, linear decay, bf16 autocast where the hardware has it.
+    Cross entropy with class weights 1 / sqrt(frequency), AdamW, 10 % warm-up, linear decay, bf16 autocast where the
+    hardware has it.
 
     Args:
         folder: Where the model is written.
@@ -64,17 +67,15 @@ def train_cross_encoder(
         device: `cpu` or `cuda`.
 
     Returns:
-        `loss` (list of epoch, loss), `dev_curve` (list of epoch, loss, accuracy, macro_f1), `dev` (agreement of the chosen checkpoint, see
-        `agreement.agreement`), `train_pairs`.
+        `loss` (list of epoch, loss), `dev_curve` (list of epoch, loss, accuracy, macro_f1), `dev` (agreement of the
+        chosen checkpoint, see `agreement.agreement`), `train_pairs`.
 
     Raises:
         WhetstoneError: No pairs to train on or to choose by, or a grade that the guideline doesn't have.
     """
     train_classes, dev_classes = _classes(train, "train", guideline), _classes(dev, "dev", guideline)
     set_seed(seed)
-    model = CrossEncoder(
-        str(base), num_labels=len(guideline.levels), max_length=MAX_TOKENS, device=device, local_files_only=True
-    )
+    model = CrossEncoder(str(base), num_labels=len(guideline.levels), max_length=MAX_TOKENS, device=device, local_files_only=True)
     counts = np.bincount(train_classes, minlength=len(guideline.levels))
     weights = 1.0 / np.sqrt(np.maximum(counts, 1))
     weights *= len(train_classes) / (weights * counts).sum()  # mean weight of a pair: 1
@@ -111,7 +112,7 @@ def train_cross_encoder(
             ),
             loss=CrossEntropyLoss(model, weight=torch.tensor(weights, dtype=torch.float32)),
             evaluator=check_dev,
-            callbacks=[EarlyStoppingCallback(early_stopping_patience=PATIENCE)],
+            callbacks=[_StopWhenStale()],
         )
         trainer.train()
         log = trainer.state.log_history
@@ -125,9 +126,7 @@ def train_cross_encoder(
             for row in log
             if "eval_accuracy" in row
         ],
-        "dev": agreement(
-            grades[dev_classes], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline
-        ),
+        "dev": agreement(grades[dev_classes], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline),
         "train_pairs": len(train),
     }
 
@@ -155,7 +154,8 @@ class CrossEncoderAnnotator:
         self.version = version
         if self._model.num_labels != len(self._grades):
             raise WhetstoneError(
-                f"cross-encoder in {folder}: {self._model.num_labels} classes, but guideline '{guideline.name}' has {len(self._grades)} levels; train it anew"
+                f"cross-encoder in {folder}: {self._model.num_labels} classes, but guideline '{guideline.name}' has "
+                f"{len(self._grades)} levels; train it anew"
             )
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -184,6 +184,26 @@ class _DevCheck(BaseEvaluator):
         }
 
 
+class _StopWhenStale(TrainerCallback):
+    """Ends training after `PATIENCE` looks that bettered neither macro F1 nor loss.
+
+    F1 alone would stop too early: it stands still while a fresh head still answers the commonest level for everything,
+    and the loss already falls.
+    """
+
+    def __init__(self) -> None:
+        self._best_f1, self._best_loss, self._stale = 0.0, float("inf"), 0
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
+    ) -> None:
+        is_better = metrics["eval_macro_f1"] > self._best_f1 or metrics["eval_loss"] < self._best_loss
+        self._best_f1 = max(self._best_f1, metrics["eval_macro_f1"])
+        self._best_loss = min(self._best_loss, metrics["eval_loss"])
+        self._stale = 0 if is_better else self._stale + 1
+        control.should_training_stop = control.should_training_stop or self._stale >= PATIENCE
+
+
 def _probabilities(model: CrossEncoder, pairs: list[tuple[str, str]], device: str) -> np.ndarray:
     """(pairs, levels) probabilities; batches are of similar length, so that little is padded."""
     if not pairs:
@@ -191,15 +211,14 @@ def _probabilities(model: CrossEncoder, pairs: list[tuple[str, str]], device: st
     by_length = sorted(range(len(pairs)), key=lambda row: -len(pairs[row][0]) - len(pairs[row][1]))
 
     def score(rows: Sequence[int]) -> np.ndarray:
-        return model.predict(
-            [pairs[row] for row in rows], batch_size=SCORE_BATCH, apply_softmax=True, show_progress_bar=False
-        )
+        batch = [pairs[row] for row in rows]
+        return np.asarray(model.predict(batch, batch_size=SCORE_BATCH, apply_softmax=True, show_progress_bar=False))
 
     with half_precision(device):
         scored = np.array(map_batches(score, by_length, SCORE_BATCH))
     probabilities = np.empty_like(scored, dtype=float)
     probabilities[by_length] = scored
-    return np.clip(probabilities, 0.0, 1.0)
+    return probabilities
 
 
 def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -209,7 +228,9 @@ def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
 def _classes(rows: pd.DataFrame, part: str, guideline: Guideline) -> np.ndarray:
     """Grade -> class, 0 = best level."""
     if not len(rows):
-        raise WhetstoneError(f"cross-encoder: no human judgments of {part} queries, so it can't be trained; add some to the source's judgments")
+        raise WhetstoneError(
+            f"cross-encoder: no human judgments of {part} queries, so it can't be trained; add some to the source's judgments"
+        )
     strange = sorted(set(rows["grade"]) - set(guideline.grades))
     if strange:
         raise WhetstoneError(f"cross-encoder: {part} judgments have grades {strange}, guideline '{guideline.name}' has {guideline.grades}")

@@ -25,7 +25,8 @@ GRADE_COLUMNS = [
 class Graded(NamedTuple):
     """Graded pairs, and what became of all that were asked for.
 
-    `counts`: pairs = human + annotated + failed; of the annotated and failed ones `new` were asked now, for `new_cost_usd`.
+    `counts`: pairs = human + annotated + failed; of the annotated and failed ones `new` were asked now, for
+    `new_cost_usd`.
     """
 
     rows: pd.DataFrame
@@ -52,8 +53,8 @@ def grade_pairs(
         batch_size: Pairs per call of the annotator and per transaction of the ledger.
 
     Returns:
-        At most n rows with `GRADE_COLUMNS` in the order of `pairs` (cost_usd = what the pair's grade cost when it was bought), and counts. A failed answer
-        gives no row; it is counted.
+        At most n rows with `GRADE_COLUMNS` in the order of `pairs` (cost_usd = what the pair's grade cost when it was
+        bought), and counts. A failed answer gives no row; it is counted.
 
     Raises:
         WhetstoneError: Bad pairs, judgments or answers.

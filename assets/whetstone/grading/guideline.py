@@ -1,8 +1,9 @@
 """The guideline: the one declaration of what a grade means.
 
-A guideline lists its levels from best to worst. A level has a name, a definition with examples, a `grade` (0-4, [A] arXiv 2606.23911), a `label`
-(0-2, [B] arXiv 2602.17654) and a `gain` (0-1, for NDCG). Prompts, the local annotator's classes, the gains of metrics and the tier rules read it;
-nothing else hard-codes a grade. Its version is a hash of its content, so any edit re-grades (the ledger's key holds the version).
+A guideline lists its levels from best to worst. A level has a name, a definition with examples, a `grade` (0-4, [A]
+arXiv 2606.23911), a `label` (0-2, [B] arXiv 2602.17654) and a `gain` (0-1, for NDCG). Prompts, the local annotator's
+classes, the gains of metrics and the tier rules read it; nothing else hard-codes a grade. Its version is a hash of its
+content, so any edit re-grades (the ledger's key holds the version).
 """
 
 import hashlib
@@ -69,15 +70,11 @@ class Guideline(_Declared):
             if worse.gain > better.gain:
                 raise ValueError(f"{between} the gain must not rise, got {better.gain} then {worse.gain}")
         if self.irrelevant_grade >= self.relevant_grade:
-            raise ValueError(
-                f"irrelevant_grade: must lie below relevant_grade ({self.relevant_grade}), got {self.irrelevant_grade}"
-            )
+            raise ValueError(f"irrelevant_grade: must lie below relevant_grade ({self.relevant_grade}), got {self.irrelevant_grade}")
         if self.top_grade < self.relevant_grade:
             raise ValueError(f"relevant_grade: no level reaches {self.relevant_grade}; the best has grade {self.top_grade}")
         if self.grades[-1] > self.irrelevant_grade:
-            raise ValueError(
-                f"irrelevant_grade: no level is as low as {self.irrelevant_grade}; the worst has grade {self.grades[-1]}"
-            )
+            raise ValueError(f"irrelevant_grade: no level is as low as {self.irrelevant_grade}; the worst has grade {self.grades[-1]}")
         return self
 
     @property
@@ -118,7 +115,8 @@ def load_guideline(name: str, folder: Path | None = None) -> Guideline:
         The validated guideline.
 
     Raises:
-        WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is missing, unknown or out of range.
+        WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is
+            missing, unknown or out of range.
     """
     folder = FOLDER if folder is None else folder
     known = sorted(path.stem for path in folder.glob("*.yml"))

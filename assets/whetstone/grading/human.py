@@ -19,8 +19,8 @@ def human_answers(pairs: pd.DataFrame, judgments: pd.DataFrame, guideline: Guide
         guideline: Says which grades exist.
 
     Returns:
-        One row per judged pair of `pairs`, in their order: `ANSWER_COLUMNS` with confidence 1 and cost 0, plus annotator ('human') and
-        annotator_version (the judgment's source).
+        One row per judged pair of `pairs`, in their order: `ANSWER_COLUMNS` with confidence 1 and cost 0, plus
+        annotator ('human') and annotator_version (the judgment's source).
 
     Raises:
         WhetstoneError: A pair is judged twice, or with a grade that the guideline doesn't have.

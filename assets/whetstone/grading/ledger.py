@@ -1,8 +1,9 @@
 """The ledger: every grade that was ever paid for, append-only, so that none is bought twice.
 
-A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version). Rebuilding, renaming a product or
-moving it to another category therefore costs nothing; editing a text or the guideline re-grades just the pairs that it touches. Rows are never changed or
-deleted; there is no clock in them, `sequence` (1, 2, ...) is their order.
+A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version).
+Rebuilding, renaming a product or moving it to another category therefore costs nothing; editing a text or the guideline
+re-grades just the pairs that it touches. Rows are never changed or deleted; there is no clock in them, `sequence` (1,
+2, ...) is their order.
 
 A recorded failure is an answer too: it was paid for, and the same annotator version isn't asked the same again.
 """
@@ -21,8 +22,9 @@ from tqdm import tqdm
 from whetstone.grading.annotator import PAIR_COLUMNS, Annotator, check_answers, check_pairs
 from whetstone.grading.guideline import Guideline
 
-# Kept in step with _ROWS below. A primary key on `grades` would load an index of all rows at every append (measured with 1 M rows: 1.1 s instead of
-# 0.15 s, and a file 2.3 times as large), so writers are serialised by the one row of `appends` instead: two that race conflict there, and one retries.
+# Kept in step with _ROWS below. A primary key on `grades` would load an index of all rows at every append (measured
+# with 1 M rows: 1.1 s instead of 0.15 s, and a file 2.3 times as large), so writers are serialised by the one row of
+# `appends` instead: two that race conflict there, and one retries.
 DDL = """
 create schema if not exists ledger;
 
@@ -158,23 +160,20 @@ def ledger_keys(pairs: pd.DataFrame, annotator: Annotator, guideline: Guideline)
         guideline: What the grade means.
 
     Returns:
-        n rows `key, query_hash, text_hash` (SHA-256 hex) with the index of `pairs`. The key hashes a JSON list of the two text hashes and the three
-        names, so no two different quintuples share an encoding.
+        n rows `key, query_hash, text_hash` (SHA-256 hex) with the index of `pairs`. The key hashes a JSON list of the
+        two text hashes and the three names, so no two different quintuples share an encoding.
     """
     query_hash = _hashes(pairs["query"])
     text_hash = _hashes(pairs["text"])
     # encoded once: only the two leading hashes differ from row to row
     tail = json.dumps([guideline.version, annotator.name, annotator.version])
     keys = [
-        hashlib.sha256(f'["{query}", "{text}", {tail}]'.encode()).hexdigest()
-        for query, text in zip(query_hash, text_hash, strict=True)
+        hashlib.sha256(f'["{query}", "{text}", {tail}]'.encode()).hexdigest() for query, text in zip(query_hash, text_hash, strict=True)
     ]
     return pd.DataFrame({"key": keys, "query_hash": query_hash, "text_hash": text_hash}, index=pairs.index, dtype=object)
 
 
-def grade_through(
-    ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Guideline, batch_size: int = 1024
-) -> pd.DataFrame:
+def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Guideline, batch_size: int = 1024) -> pd.DataFrame:
     """Grade pairs, asking the annotator only for what the ledger doesn't know; each batch is written before the next is begun.
 
     Pairs of equal texts are asked once. A kill loses at most the batch in flight.
@@ -187,8 +186,9 @@ def grade_through(
         batch_size: Pairs per call of the annotator and per transaction.
 
     Returns:
-        n rows in the order of `pairs`: query_id, product_id, grade (Int64, null where failed), confidence, cost_usd, tokens_in, tokens_out, failure,
-        annotator, annotator_version, is_new (this call paid for it; true on one row of those that share texts, so costs of new rows add up).
+        n rows in the order of `pairs`: query_id, product_id, grade (Int64, null where failed), confidence, cost_usd,
+        tokens_in, tokens_out, failure, annotator, annotator_version, is_new (this call paid for it; true on one row of
+        those that share texts, so costs of new rows add up).
 
     Raises:
         WhetstoneError: Bad pairs, or answers that don't fit them.
@@ -204,11 +204,7 @@ def grade_through(
         batch = missing.iloc[start : start + batch_size].reset_index(drop=True)
         answers = check_answers(batch, annotator.annotate(batch[PAIR_COLUMNS].copy()), guideline)
         rows = batch[["key", "query_hash", "text_hash"]].join(answers)
-        ledger.append(
-            rows.assign(
-                guideline_version=guideline.version, annotator=annotator.name, annotator_version=annotator.version
-            )
-        )
+        ledger.append(rows.assign(guideline_version=guideline.version, annotator=annotator.name, annotator_version=annotator.version))
     # read back: what the ledger holds is the truth, also where another writer was quicker
     settled = ledger.lookup(asked["key"]) if len(missing) else known
     columns = ["key", "grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure"]

@@ -1,10 +1,10 @@
-"""A stand-in annotator for the demo catalog, whose relevance is known by construction: it answers from the truth with a declared rate of error.
+"""A stand-in annotator for the demo catalog, whose relevance is known by construction: the truth with declared errors.
 
-It exists so that the cascade, the ledger and the reports can be tried and measured without a paid model. It is called 'simulated' in every row, and it
-refuses every source but the demo: a real catalog must never be graded by it.
+It exists so that the cascade, the ledger and the reports can be tried and measured without a paid model. It is called
+'simulated' in every row, and it refuses every source but the demo: a real catalog must never be graded by it.
 
-Confidence is what a model's is like: it tells right from wrong answers only in part, and it is too sure. Right answers draw it from Beta(8, 2) (mean 0.80),
-wrong ones from Beta(4, 2.5) (mean 0.62).
+Confidence is what a model's is like: it tells right from wrong answers only in part, and it is too sure. Right answers
+draw it from Beta(8, 2) (mean 0.80), wrong ones from Beta(4, 2.5) (mean 0.62).
 """
 
 import hashlib
@@ -45,7 +45,8 @@ def confusion_of(accuracy: float | Mapping[int, float], guideline: Guideline) ->
     distance = np.abs(level[:, None] - level[None, :])
     near = np.where(distance > 0, 1.0 / np.maximum(distance, 1), 0.0)
     right = np.array([shares[grade] for grade in guideline.grades])
-    return near / near.sum(axis=1, keepdims=True) * (1.0 - right)[:, None] + np.diag(right)
+    confusion: np.ndarray = near / near.sum(axis=1, keepdims=True) * (1.0 - right)[:, None] + np.diag(right)
+    return confusion
 
 
 class SimulatedAnnotator:
@@ -76,13 +77,15 @@ class SimulatedAnnotator:
         """
         if source != DEMO_SOURCE:
             raise WhetstoneError(
-                f"the annotator 'simulated' knows the truth of the source '{DEMO_SOURCE}' alone and refuses '{source}'; choose another annotator"
+                f"the annotator 'simulated' knows the truth of the source '{DEMO_SOURCE}' alone and refuses '{source}'; "
+                "choose another annotator"
             )
         levels = len(guideline.grades)
         confusion = np.asarray(confusion, dtype=float)
         if confusion.shape != (levels, levels) or (confusion < 0).any() or not np.allclose(confusion.sum(axis=1), 1.0):
             raise WhetstoneError(
-                f"simulated annotator: confusion must be {levels} x {levels}, not negative, with rows that sum to 1, got {confusion.tolist()}"
+                f"simulated annotator: confusion must be {levels} x {levels}, not negative, with rows that sum to 1, "
+                f"got {confusion.tolist()}"
             )
         self._truth = truth
         self._grades = np.array(guideline.grades)

@@ -1,5 +1,8 @@
 """Wiring of serving: the champion's vectors and the USearch shard of each category."""
 
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts
@@ -26,10 +29,10 @@ def product_vectors(
     products = warehouse.table("staging.products", context.partition_key, "product_id, text, text_hash")
     keys = products[["product_id", "text_hash"]]
 
-    def write(folder: object) -> dict[str, object]:
+    def write(folder: Path) -> dict[str, object]:
         vectors = Embedder(champion, settings.root / "vectors", settings.device).products(products)
-        np.save(f"{folder}/vectors.npy", vectors)
-        keys.to_parquet(f"{folder}/products.parquet", index=False)
+        np.save(folder / "vectors.npy", vectors)
+        keys.to_parquet(folder / "products.parquet", index=False)
         return {"encoder": champion.version, "count": len(products), "dimensions": int(vectors.shape[1])}
 
     inputs = {"category": context.partition_key, "encoder": champion.version, "products": frame_version(keys)}
@@ -52,14 +55,14 @@ def search_index(
     from whetstone.index.vectors import load_vectors
 
     vectors = artifacts.open(artifact_name(context.instance, "models.product_vectors", context.partition_key))
-    parameters = {
+    parameters: dict[str, Any] = {
         "dtype": settings.index_dtype,
         "connectivity": settings.index_connectivity,
         "expansion_add": settings.index_expansion_add,
         "expansion_search": settings.index_expansion_search,
     }
 
-    def write(folder: object) -> dict[str, object]:
+    def write(folder: Path) -> dict[str, object]:
         values, products = load_vectors(vectors.path)
         info = build_shard(
             folder,

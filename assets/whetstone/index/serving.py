@@ -45,4 +45,5 @@ def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame], shard
         encode_base=base.texts,
         bm25_k1=settings.bm25_k1,
         bm25_b=settings.bm25_b,
+        fusion_depth=settings.depth,
     )

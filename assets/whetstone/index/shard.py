@@ -97,7 +97,7 @@ class Shard:
             exact: compare with every stored vector instead of walking the graph.
 
         Returns:
-            query_index, product_id, score (cosine to six decimals, so that equal vectors tie); in no promised order.
+            query_index, product_id, score (cosine; equal vectors have equal scores); in no promised order.
 
         Raises:
             WhetstoneError: the queries have other dimensions than the index.

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_folder, file_sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "artifact.json"
 

@@ -2,7 +2,7 @@
 
 In rounds: of everything stale *now*, the partitions that wait for nothing outside their own category run, one Dagster run a
 category with all its stale assets. Then staleness is read again; what got new inputs of the same content is up to date by
-itself. A failed partition holds back what depends on it, nothing else.
+itself. A failed partition holds back what reads it, nothing else: assets further on keep to its last good content.
 """
 
 import logging
@@ -101,8 +101,9 @@ class Builder:
             groups = dict(self._ready(todo, stale, outcome))
             if not groups:
                 break
-            for partition, keys in sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or "")):
-                self._execute(partition, keys, outcome)
+            # What belongs to no category goes first and alone: more can run in one go once it is there.
+            for partition in [None] if None in groups else sorted(groups, key=str):
+                self._execute(partition, groups[partition], outcome)
         outcome.held_back = {p: self._waits_for(p, stale) for p in sorted(todo, key=name_of)}
         outcome.up_to_date = wanted - outcome.built - set(outcome.failed) - set(outcome.held_back)
         return outcome

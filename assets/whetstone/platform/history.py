@@ -15,6 +15,9 @@ from whetstone.platform.artifacts import fingerprint
 CHUNK = 500
 """Storage ids a query: SQLite takes a limited number of variables."""
 
+TAG_LENGTH = 32
+"""Versions are kept as tags, which Dagster cuts off at 63 characters."""
+
 NEVER = "never"
 """The version of what was not made yet."""
 
@@ -67,9 +70,9 @@ class History:
         """The parent's version as a child sees it: its partition's, its only one's, or for an unpartitioned child all of them."""
         latest = self.latest(parent)
         if None in latest and len(latest) == 1:
-            return latest[None].data_version
+            return latest[None].data_version[:TAG_LENGTH]
         if partition is not None:
-            return latest[partition].data_version if partition in latest else NEVER
+            return latest[partition].data_version[:TAG_LENGTH] if partition in latest else NEVER
         versions = {c: latest[c].data_version if c in latest else NEVER for c in self.categories}
         return fingerprint(versions) if latest else NEVER
 

@@ -51,11 +51,10 @@ class Settings(BaseSettings):
 
     index_dtype: str = Field("bf16", pattern="^(bf16|f16|f32|i8)$", description="USearch scalar type: bf16, f16, f32 or i8.")
     index_connectivity: int = Field(16, ge=2, description="USearch M: edges a node keeps.")
-    index_expansion_add: int = Field(128, ge=1, description="USearch candidates looked at when a vector is added.")
-    index_expansion_search: int = Field(128, ge=1, description="USearch candidates looked at when searching.")
+    index_expansion_add: int = Field(512, ge=1, description="USearch candidates looked at when a vector is added.")
+    index_expansion_search: int = Field(256, ge=1, description="USearch candidates looked at when searching.")
     index_recall_floor: float = Field(0.99, ge=0, le=1, description="Recall@10 against exact search under which the index check blocks.")
 
-    bootstrap_resamples: int = Field(2000, ge=100, description="Resamples of bootstrap intervals and randomisation tests.")
 
     @field_validator("home", "data")
     @classmethod

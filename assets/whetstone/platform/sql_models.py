@@ -22,7 +22,7 @@ from whetstone.platform.artifacts import fingerprint
 from whetstone.platform.asset import asset, result, table_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.sql_contracts import Contract, contract_checks, load_contract
-from whetstone.platform.warehouse import Warehouse, replace_select
+from whetstone.platform.warehouse import Warehouse, columns_of, replace_select
 
 
 @dataclass(frozen=True)
@@ -142,18 +142,16 @@ def sql_definitions(
         path = folder / contracts.get(table, f"{table.replace('.', '/')}.yml")
         if path.exists():
             promised[table] = (load_contract(path), spec.partitions_def is not None)
-    columns = {table: {column.name: column.type for column in contract.columns} for table, (contract, _) in promised.items()}
-    assets = [model_asset(model, values, columns) for model in models]
+    assets = [model_asset(model, values) for model in models]
     return assets, [contract_checks(table, contract, by_category) for table, (contract, by_category) in promised.items()]
 
 
-def model_asset(model: SqlModel, values: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> dg.AssetsDefinition:
+def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefinition:
     """The asset of a model.
 
     Args:
         model: the model.
         values: what its parameters stand for, besides `category`.
-        columns: column types by table, for lineage through `select *`.
     """
     bound = {name: values[name] for name in model.parameters if name != "category"}
     lineages: list[dg.TableColumnLineage] = []
@@ -174,19 +172,19 @@ def model_asset(model: SqlModel, values: Mapping[str, Any], columns: Mapping[str
         parameters = {**bound, **({"category": category} if category else {})}
         with warehouse.transaction() as connection:
             written = replace_select(connection, model.table, model.query, category, parameters)
-        if not lineages:  # sqlglot takes a while: once a process, not at load
-            lineages.append(column_lineage(model, columns))
+            if not lineages:  # sqlglot takes a while: once a process, not at load
+                lineages.append(column_lineage(model, {table: columns_of(connection, table) for table in model.tables}))
         return result(written, metadata={"dagster/column_lineage": lineages[0]})
 
     return sql_model
 
 
 def column_lineage(model: SqlModel, columns: Mapping[str, Mapping[str, str]]) -> dg.TableColumnLineage:
-    """Which columns of which tables each column of the model is made from."""
+    """Which columns of which tables each column of the model is made from; `columns` are the types of every table that it reads."""
     schema: dict[str, dict[str, dict[str, str]]] = {}
     for table in model.tables:
         db, name = table.split(".")
-        schema.setdefault(db, {})[name] = dict(columns.get(table, {}))
+        schema.setdefault(db, {})[name] = dict(columns[table])
     found: dict[str, list[dg.TableColumnDep]] = {}
     for name in model.contract.column_names():
         leaves = {

@@ -5,6 +5,8 @@ what it wrote. DuckDB lets one process hold the file, so no connection outlives 
 like the asset's key (`marts.bm25_run`).
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import time
@@ -12,13 +14,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
 from dagster_duckdb import DuckDBResource
 
 from whetstone.platform.errors import WhetstoneError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOCK_PATIENCE_S = 60.0
 """How long a process waits for another one's read or write; each holds the file for milliseconds."""

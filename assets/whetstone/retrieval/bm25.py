@@ -3,8 +3,9 @@
     score(q, d) = sum over the words t of q of  idf(t) * tf(t, d) / (tf(t, d) + k1 * (1 - b + b * |d| / mean |d|))
     idf(t) = log(1 + (N - df(t) + 0.5) / (df(t) + 0.5))
 
-Robertson, Zaragoza 2009 for BM25; Kamphuis et al. 2020 for Lucene's variant, which leaves out the constant factor k1 + 1. bm25s pads its
-results with products that score 0 and cuts ties by chance; we take its full scores instead, drop what scores 0 and rank ourselves.
+Robertson, Zaragoza 2009 for BM25; Kamphuis et al. 2020 for Lucene's variant, which leaves out the factor k1 + 1.
+bm25s pads its results with products that score 0 and cuts ties by chance, so we take its full scores instead, drop
+what scores 0 and rank ourselves.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ def bm25_run(
     """The `depth` best products of every query by BM25, without those that share no word with it.
 
     Args:
-        texts: text of each product, `product_ids` beside it.
-        query_texts: text of each query, `query_ids` beside it.
+        texts: text of each product.
+        product_ids: distinct, beside the texts.
+        query_texts: text of each query.
+        query_ids: distinct, beside the query texts.
         depth: most products a query keeps.
         k1: saturation of term frequency, >= 0.
         b: normalisation by length, 0 to 1.

@@ -1,8 +1,8 @@
-"""The registry of channels: heterogeneous ways to find products for a query, each keeping its top `depth` with the rank ([A] section 3).
+"""The registry of channels: heterogeneous ways to find products for a query, each with its top `depth` and the rank.
 
-A channel is one file with a function `search(inputs, depth) -> run` and one line in `CHANNELS`. Everything downstream (assets, disagreement
-sets, overlap, evaluation) reads this registry. The file is imported when the definitions load, so it holds references to the search
-functions and imports none of them. [A] is arXiv 2606.23911.
+A channel is one file with a function `search(inputs, depth) -> run` and one line in `CHANNELS`. Everything downstream
+(assets, disagreement sets, overlap, evaluation) reads this registry. The file is imported when the definitions load, so
+it refers to the search functions by name and imports none of them. Source: arXiv 2606.23911 [A], section 3.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ChannelInputs:
     Attributes:
         products: product_id, title, brand, category_path, attributes, text; one row per product.
         queries: query_id, text; the queries to answer, one row each.
-        judgments: query_id, text (the query's), product_id, grade of *train* queries only; may be empty. It carries the text because the
-            queries to answer need not be the ones judged.
+        judgments: query_id, text (the query's), product_id, grade of *train* queries only; may be empty. It carries
+            the text because the queries to answer need not be the ones judged.
         settings: has the attributes that the channel's `settings` name.
         encode_queries: texts to unit vectors (n, d); only a dense channel calls it.
         product_vectors: the products' unit vectors (n_products, d), row by row; only a dense channel calls it.
@@ -60,7 +60,8 @@ class Channel:
         version: bump it when the results of the same inputs change.
         settings: fields of Settings that it reads.
         entry: `module:function` of `search(inputs, depth) -> run`, imported when called.
-        reads: what it looks at besides the category's products and queries, so that only a change of that makes its runs stale.
+        reads: what it looks at besides the category's products and queries, so that only a change of that makes its
+            runs stale.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Channel:
         return f"marts.{self.name}_run"
 
     def search(self, inputs: ChannelInputs, depth: int) -> pd.DataFrame:
-        """The run of `inputs.queries` over `inputs.products`: query_id, product_id, rank, score, at most `depth` a query."""
+        """The run of the queries over the products: query_id, product_id, rank, score; at most `depth` a query."""
         module, function = self.entry.split(":")
         run: pd.DataFrame = getattr(import_module(module), function)(inputs, depth)
         return run
@@ -87,7 +88,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         "dictionary",
         "lexical",
-        "Longest-match look-up of query phrases in the category's lexicon, with synonyms; score = idf-weighted share of the query covered.",
+        "Query phrases looked up in the category's lexicon, with synonyms; score = idf-weighted share covered.",
         "1",
         ("depth",),
         "whetstone.retrieval.dictionary:search",
@@ -117,14 +118,13 @@ def check_registry(channels: Sequence[Channel] = CHANNELS) -> None:
     """Refuse a registry whose names would collide as tables or columns.
 
     Raises:
-        WhetstoneError: a name is repeated, is no lower-case identifier, or is taken by a summary column of `run_ranks_sql`.
+        WhetstoneError: a name is repeated, is no lower-case identifier, or is taken by a summary column of
+            `run_ranks_sql`.
     """
     names = [channel.name for channel in channels]
     for name in names:
         if not _NAME.fullmatch(name) or name in _SUMMARIES or names.count(name) > 1:
-            raise WhetstoneError(
-                f"channel {name!r}: a name is a unique lower-case identifier other than {', '.join(_SUMMARIES)}"
-            )
+            raise WhetstoneError(f"channel {name!r}: a name is a unique lower-case identifier other than {', '.join(_SUMMARIES)}")
 
 
 def channel(name: str) -> Channel:
@@ -136,11 +136,11 @@ def channel(name: str) -> Channel:
 
 
 def runs_sql(channels: Sequence[Channel] = CHANNELS) -> str:
-    """SELECT of every registered run, one row per category x query x product x channel: channel, kind, then the run's columns."""
+    """SELECT of every registered run: channel, kind, category, query_id, product_id, rank, score."""
     check_registry(channels)
     selects = (
-        f"select\n    '{each.name}' as channel,\n    '{each.kind}' as kind,\n    category,\n    query_id,\n    product_id,\n    rank,\n"
-        f"    score,\nfrom {each.table}"
+        f"select\n    '{each.name}' as channel,\n    '{each.kind}' as kind,\n"
+        f"    category,\n    query_id,\n    product_id,\n    rank,\n    score,\nfrom {each.table}"
         for each in channels
     )
     return "\n\nunion all\n\n".join(selects)
@@ -149,12 +149,12 @@ def runs_sql(channels: Sequence[Channel] = CHANNELS) -> str:
 def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
     """SELECT of who found what in the category `$category`, one row per query x product found by any channel.
 
-    [A] keeps the top 500 of a catalog of millions: what is deeper is far from the query. In a category of 200 products a top 500 holds
-    everything, and no channel could disagree. So a run of depth 500 *finds* what ranks in the first `$found_share` of the category's
-    products, and at least in the first `$found_least`.
+    [A] keeps the top 500 of a catalog of millions: what is deeper is far from the query. In a category of 200 products
+    a top 500 holds everything, and no channel could disagree. So a run of depth 500 *finds* what ranks in the first
+    `$found_share` of the category's products, and at least in the first `$found_least`.
 
-    Columns: category, query_id, product_id; `<channel>_rank` of each (null where it didn't find the pair); count_channels, count_lexical;
-    lexical_rank (best of the lexical channels), best_dense_rank, best_rank.
+    Columns: category, query_id, product_id; `<channel>_rank` of each (null where it didn't find the pair); count_channels,
+    count_lexical; lexical_rank (best of the lexical channels), best_dense_rank, best_rank.
     """
     ranks = "\n".join(f"    max(rank) filter (where channel = '{each.name}') as {each.name}_rank," for each in channels)
     runs = "\n".join(f"    {line}" if line else "" for line in runs_sql(channels).splitlines())

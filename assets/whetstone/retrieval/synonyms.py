@@ -1,18 +1,19 @@
-"""Synonyms of the dictionary channel: declared in a Solr synonym file, or learned from train judgments by association above chance.
+r"""Synonyms of the dictionary channel: declared in a Solr synonym file, or learned from train judgments.
 
-Declared, one rule a line, `#` begins a comment, `\\,` and `\\=>` are literal:
+Declared, one rule a line; a line that begins with # is a comment, `\,` and `\=>` are literal:
     sofa, couch, settee      each stands for all of them
     tv => television, telly  what is left of the arrow is replaced
 
-Learned: shoppers' words that the catalog doesn't use. A query is one trial, however many products were judged for it. With
-R(q) = its relevant products (grade >= 3), a phrase `a` of q is a *gap* if fewer than half of R(q) say it, and s(q, b) = share of R(q) that
-hold entry `b` of the lexicon. Over the queries with gap a (n of them) and all N queries:
+Learned by association above chance: shoppers' words that the catalog doesn't use. A query is one trial, however many
+products were judged for it. R(q) are its relevant products (grade >= 3); a phrase a of q is a *gap* if fewer than half
+of R(q) say it; s(q, b) is the share of R(q) that hold entry b of the lexicon, 0 if q says b itself. Over the n queries
+with gap a and all N:
 
     k = sum of s(q, b) over the queries with gap a,   K = sum over all queries
     LLR = 2 * sum over the 2 x 2 table (k, n - k; K - k, N - n - K + k) of  observed * log(observed / expected)
 
-b is taken for a where LLR >= 15.14 (p < 0.0001 at one degree of freedom), k / n >= 0.5 and above chance, and n >= 3; its credit is k / n.
-Dunning 1993, "Accurate methods for the statistics of surprise and coincidence", Computational Linguistics 19(1).
+b is taken for a where LLR >= 15.14 (p < 0.0001 at one degree of freedom), k / n >= 0.5 and above chance, and n >= 3;
+its credit is k / n. LLR: Dunning 1993, "Accurate methods for the statistics of surprise and coincidence".
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.lexicon import MAX_WORDS, STOP_STEMS, Lexicon, words
 
 Synonyms = Mapping[str, Mapping[str, float]]
-"""Stemmed query phrase -> stemmed phrases that it stands for, each with its credit in 0..1; a phrase that isn't a key stands for itself."""
+"""Stemmed query phrase -> stemmed phrases it stands for, with a credit in 0..1; if not a key, it stands for itself."""
 
 RELEVANT_GRADE = 3
 LEAST_QUERIES = 3
@@ -63,17 +66,14 @@ def parse_solr(lines: Iterable[str], source: str = "synonyms") -> dict[str, dict
         Synonyms with credit 1; a phrase with several rules has all their targets, as in Solr.
 
     Raises:
-        WhetstoneError: more than one arrow, an empty term, a term without a word or with too many, or a line with one term;
-            the message gives file and line.
+        WhetstoneError: more than one arrow, a term without a word, or a line with only one term; the message gives file and line.
     """
     table: dict[str, dict[str, float]] = defaultdict(dict)
     for number, line in enumerate(lines, start=1):
-        rule = line.split("#", 1)[0].strip()
-        if not rule:
+        rule = line.strip()
+        if not rule or rule.startswith("#"):
             continue
-        sides = [
-            [_term(term, f"{source}, line {number}") for term in _COMMA.split(side)] for side in _ARROW.split(rule)
-        ]
+        sides = [[_term(term, f"{source}, line {number}") for term in _COMMA.split(side)] for side in _ARROW.split(rule)]
         if len(sides) > 2 or (len(sides) == 1 and len(sides[0]) < 2):
             raise WhetstoneError(f"{source}, line {number}: {rule!r} is no rule; write `a, b, c` or `a, b => c, d`")
         for phrase in sides[0]:
@@ -97,35 +97,65 @@ def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> 
     """
     if "text" not in judgments.columns:
         raise WhetstoneError("judgments lack the column 'text'; join them with the train queries on query_id")
+    trials = _trials(judgments, products)
+    names = list(lexicon.phrases)
+    held = _unsaid_shares(trials, lexicon)  # (n_queries, n_entries)
+    queries_with: dict[str, list[int]] = defaultdict(list)
+    for query, trial in enumerate(trials):
+        for phrase in trial.gaps:
+            queries_with[phrase].append(query)
+    total = np.asarray(held.sum(axis=0)).ravel()
+    learned: list[Learned] = []
+    for phrase, queries in sorted(queries_with.items()):
+        if len(queries) < LEAST_QUERIES:
+            continue
+        together = np.asarray(held[queries].sum(axis=0)).ravel()
+        likely = np.flatnonzero(together >= LEAST_SHARE * len(queries))
+        llr = log_likelihood_ratio(together[likely], len(queries), total[likely], len(trials))
+        above = together[likely] * len(trials) > total[likely] * len(queries)
+        found = [
+            Learned(phrase, names[entry], float(together[entry] / len(queries)), float(ratio), len(queries))
+            for entry, ratio in zip(likely[above], llr[above], strict=True)
+            if ratio >= LEAST_LLR
+        ]
+        learned += sorted(found, key=lambda each: (-each.llr, each.entry))[:MOST_PER_PHRASE]
+    return learned
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One train query: its phrases, those that are gaps, and the positions of its relevant products."""
+
+    phrases: Sequence[str]
+    gaps: Sequence[str]
+    relevant: Sequence[int]
+
+
+def _trials(judgments: pd.DataFrame, products: pd.DataFrame) -> list[_Trial]:
     place = {product_id: position for position, product_id in enumerate(products["product_id"])}
-    relevant = judgments[(judgments["grade"] >= RELEVANT_GRADE) & judgments["product_id"].isin(place)]
-    texts, rows = products["text"].to_numpy(), lexicon.holds.tocsr()
-    total = np.zeros(len(lexicon.phrases))
-    gaps: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
-    count_queries = 0
+    relevant = judgments[(judgments["grade"] >= RELEVANT_GRADE) & judgments["product_id"].isin(place.keys())]
+    texts = products["text"].to_numpy()
+    said = cache(lambda position: f" {' '.join(words(texts[position]))} ")
+    trials = []
     for (_, query), group in relevant.groupby(["query_id", "text"], sort=True):
         found = sorted({place[product_id] for product_id in group["product_id"]})
-        share = np.asarray(rows[found].mean(axis=0)).ravel()
-        said = [f" {' '.join(words(texts[position]))} " for position in found]
-        phrases = query_phrases(words(query))
-        total += share
-        count_queries += 1
-        for phrase in phrases:
-            if 2 * sum(f" {phrase} " in text for text in said) < len(said):
-                gaps[phrase].append(share)
-    learned: list[Learned] = []
-    names = list(lexicon.phrases)
-    for phrase in sorted(gaps):
-        trials = len(gaps[phrase])
-        if trials >= LEAST_QUERIES:
-            together = np.sum(gaps[phrase], axis=0)
-            llr = log_likelihood_ratio(together, trials, total, count_queries)
-            above = together / trials > total / count_queries
-            fit = np.flatnonzero((llr >= LEAST_LLR) & (together >= LEAST_SHARE * trials) & above)
-            fit = [entry for entry in fit if names[entry] != phrase]
-            best = sorted(fit, key=lambda entry: (-llr[entry], names[entry]))[:MOST_PER_PHRASE]
-            learned += [Learned(phrase, names[b], float(together[b] / trials), float(llr[b]), trials) for b in best]
-    return learned
+        phrases = query_phrases(words(str(query)))
+        gaps = [phrase for phrase in phrases if 2 * sum(f" {phrase} " in said(position) for position in found) < len(found)]
+        trials.append(_Trial(phrases, gaps, found))
+    return trials
+
+
+def _unsaid_shares(trials: Sequence[_Trial], lexicon: Lexicon) -> sparse.csr_array:
+    """s(q, b): share of each query's relevant products that hold each entry, 0 where the query says it itself."""
+    counts = [len(trial.relevant) for trial in trials]
+    rows = np.repeat(np.arange(len(trials)), counts)
+    columns = np.array([position for trial in trials for position in trial.relevant], dtype=np.intp)
+    weights = np.repeat([1 / count for count in counts], counts)
+    relevant = sparse.csr_array((weights, (rows, columns)), shape=(len(trials), lexicon.holds.shape[0]))
+    held = sparse.coo_array(relevant @ lexicon.holds.astype(np.float64))
+    said = {(query, lexicon.phrases[phrase]) for query, trial in enumerate(trials) for phrase in trial.phrases if phrase in lexicon.phrases}
+    unsaid = np.array([pair not in said for pair in zip(*held.coords, strict=True)], dtype=bool)
+    return sparse.csr_array((held.data[unsaid], tuple(axis[unsaid] for axis in held.coords)), shape=held.shape)
 
 
 def log_likelihood_ratio(
@@ -152,7 +182,7 @@ def log_likelihood_ratio(
 
 
 def combine(declared: Synonyms, learned: Sequence[Learned]) -> Synonyms:
-    """Declared rules as they are, learned ones beside them: a phrase with only learned synonyms still stands for itself."""
+    """Declared rules and, beside them, learned ones: a phrase with only learned synonyms still stands for itself."""
     table = {phrase: dict(targets) for phrase, targets in declared.items()}
     for each in learned:
         targets = table.setdefault(each.phrase, {each.phrase: 1.0})
@@ -162,18 +192,12 @@ def combine(declared: Synonyms, learned: Sequence[Learned]) -> Synonyms:
 
 def query_phrases(query: Sequence[str]) -> list[str]:
     """Distinct phrases of up to four stemmed words that neither begin nor end with a stop word."""
-    spans = (
-        (start, end) for start in range(len(query)) for end in range(start + 1, min(start + MAX_WORDS, len(query)) + 1)
-    )
-    return list(
-        dict.fromkeys(
-            " ".join(query[a:b]) for a, b in spans if query[a] not in STOP_STEMS and query[b - 1] not in STOP_STEMS
-        )
-    )
+    spans = ((start, end) for start in range(len(query)) for end in range(start + 1, min(start + MAX_WORDS, len(query)) + 1))
+    return list(dict.fromkeys(" ".join(query[a:b]) for a, b in spans if query[a] not in STOP_STEMS and query[b - 1] not in STOP_STEMS))
 
 
 def _term(term: str, place: str) -> str:
     phrase = words(_ESCAPE.sub(r"\1", term))
-    if not 0 < len(phrase) <= MAX_WORDS:
-        raise WhetstoneError(f"{place}: the term {term.strip()!r} has {len(phrase)} words; a term has 1 to {MAX_WORDS}")
+    if not phrase:
+        raise WhetstoneError(f"{place}: the term {term.strip()!r} has no word; remove it, or a comma too many")
     return " ".join(phrase)

@@ -1,10 +1,10 @@
-"""Vectors on disk, keyed by (encoder version, text_hash): a text is encoded once by an encoder, however often its product is seen.
+"""Vectors on disk by (encoder version, text_hash): a text is encoded once by an encoder, however often it is seen.
 
 A folder per encoder version holds chunks that are written once and never changed, two files each:
-    <sha256>.vectors.npy    (n, d) float32
-    <sha256>.keys.npy       (n,) text hashes, 64 bytes each; written last, so a chunk without it isn't there
-The name is the SHA-256 of both contents, so two writers can't clobber each other and a damaged chunk is known by its name. A reader opens
-the keys of all chunks and the vectors of those that it needs.
+    <name>.vectors.npy    (n, d) float32
+    <name>.keys.npy       (n,) text hashes, 64 bytes each; written last, so a chunk without it isn't there
+The name is half a SHA-256 of the keys and half a SHA-256 of the vectors, so two writers can't clobber each other and
+damage shows. A reader opens the keys of all chunks, and the vectors of those that it needs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,29 +77,23 @@ class VectorStore:
             new_texts = [texts[first[row]] for row in rows]
             _check_hashes(new_texts, keys[rows])
             new = np.asarray(encode(new_texts), dtype=np.float32)
-            dimension = new.shape[1] if vectors is None else vectors.shape[1]
-            if new.shape != (len(rows), dimension):
-                raise WhetstoneError(
-                    f"encoder version {encoder_version!r} gave vectors of shape {new.shape} for {len(rows)} texts, expected "
-                    f"{(len(rows), dimension)}; another encoder needs another version"
-                )
-            _write(folder, keys[rows], new)
+            if new.ndim != 2 or len(new) != len(rows):
+                raise WhetstoneError(f"encoder version {encoder_version!r} gave shape {new.shape} for {len(rows)} texts")
             if vectors is None:
-                vectors = np.empty((len(keys), dimension), dtype=np.float32)
+                vectors = np.empty((len(keys), new.shape[1]), dtype=np.float32)
+            _check_dimension(folder, new, vectors.shape[1])
+            _write(folder, keys[rows], new)
             vectors[rows] = new
         if len(missing):
             _compact(folder)
-        if vectors is None:
-            raise WhetstoneError(f"no vectors for {len(texts)} texts under {folder}")
-        aligned: Vectors = vectors[inverse]
-        return aligned
+        return np.asarray(vectors)[inverse]
 
     def _version_folder(self, encoder_version: str) -> Path:
         # Hashed, because a version may be a path or hold anything else that a folder's name can't.
         return self.folder / hashlib.sha256(encoder_version.encode()).hexdigest()[:32]
 
     def _read(self, folder: Path, keys: Keys) -> tuple[Vectors | None, npt.NDArray[np.bool_]]:
-        """Stored vectors of sorted distinct keys, (n, d) or None where none is stored, and which rows were found, (n,)."""
+        """Stored vectors of sorted distinct keys, (n, d) or None, and which rows were found, (n,)."""
         found = np.zeros(len(keys), dtype=bool)
         vectors: Vectors | None = None
         for path in sorted(folder.glob(f"*{_KEYS}")):
@@ -112,34 +107,36 @@ class VectorStore:
             wanted = keys[place] == chunk_keys
             if vectors is None:
                 vectors = np.empty((len(keys), chunk_vectors.shape[1]), dtype=np.float32)
+            _check_dimension(folder, chunk_vectors, vectors.shape[1])
             vectors[place[wanted]] = chunk_vectors[wanted]
             found[place[wanted]] = True
         return vectors, found
 
 
 def _open_chunk(path: Path, wanted: Keys | None) -> tuple[Keys, Vectors] | None:
-    """A chunk by the path of its keys; None if it holds nothing wanted, is damaged (then it is removed), or was merged meanwhile."""
+    """A chunk by its keys' path; None if it holds nothing wanted, is gone by now, or is damaged (and so removed)."""
     vectors_path = path.with_name(path.name.removesuffix(_KEYS) + _VECTORS)
+    name = path.name.removesuffix(_KEYS)
     try:
         key_bytes = path.read_bytes()
-        if wanted is not None and not np.isin(wanted, _load(key_bytes)).any():
-            return None
-        vector_bytes = vectors_path.read_bytes()
-        if _chunk_name(key_bytes, vector_bytes) != path.name.removesuffix(_KEYS):
-            raise ValueError("its SHA-256 is not its name")
-        return _load(key_bytes), _load(vector_bytes)
+        if _half_sha256(key_bytes) == name[:32]:
+            keys = _load(key_bytes)
+            if wanted is not None and not np.isin(wanted, keys).any():
+                return None
+            vector_bytes = vectors_path.read_bytes()
+            if _half_sha256(vector_bytes) == name[32:]:
+                return keys, _load(vector_bytes)
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError) as damage:
-        _log.warning("dropped a damaged chunk of the vector cache, its texts are encoded again: %s (%s)", path, damage)
-        path.unlink(missing_ok=True)
-        vectors_path.unlink(missing_ok=True)
-        return None
+    _log.warning("dropped a damaged chunk of the vector cache, its texts are encoded again: %s", path)
+    path.unlink(missing_ok=True)
+    vectors_path.unlink(missing_ok=True)
+    return None
 
 
 def _write(folder: Path, keys: Keys, vectors: Vectors) -> Path:
     key_bytes, vector_bytes = _dump(keys), _dump(vectors)
-    name = _chunk_name(key_bytes, vector_bytes)
+    name = _half_sha256(key_bytes) + _half_sha256(vector_bytes)
     atomic_write(folder / f"{name}{_VECTORS}", vector_bytes)
     path = folder / f"{name}{_KEYS}"
     atomic_write(path, key_bytes)
@@ -164,22 +161,26 @@ def _compact(folder: Path) -> None:
 def _as_keys(text_hashes: Sequence[str]) -> Keys:
     wrong = next((each for each in text_hashes if len(each) != _HASH_LENGTH or not each.isascii()), None)
     if wrong is not None:
-        raise WhetstoneError(
-            f"{wrong[:80]!r} is not a text hash; a text hash is the SHA-256 of the text as 64 hex digits"
-        )
+        raise WhetstoneError(f"{wrong[:80]!r} is not a text hash; it is the SHA-256 of the text as 64 hex digits")
     return np.array(list(text_hashes), dtype=f"S{_HASH_LENGTH}")
 
 
 def _check_hashes(texts: Sequence[str], keys: Keys) -> None:
     for text, key in zip(texts, keys, strict=True):
         if text_hash(text) != key.decode():
-            raise WhetstoneError(
-                f"text hash {key.decode()} is not that of the text {text[:80]!r}; hash the text that is encoded"
-            )
+            raise WhetstoneError(f"text hash {key.decode()} is not that of the text {text[:80]!r}; hash the text that is encoded")
 
 
-def _chunk_name(key_bytes: bytes, vector_bytes: bytes) -> str:
-    return hashlib.sha256(hashlib.sha256(key_bytes).digest() + hashlib.sha256(vector_bytes).digest()).hexdigest()
+def _check_dimension(folder: Path, vectors: Vectors, dimension: int) -> None:
+    if vectors.shape[1] != dimension:
+        raise WhetstoneError(
+            f"vectors of {vectors.shape[1]} and of {dimension} dimensions under one encoder version, in {folder}; "
+            "give another encoder another version"
+        )
+
+
+def _half_sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _dump(array: npt.NDArray[np.generic]) -> bytes:
@@ -188,6 +189,5 @@ def _dump(array: npt.NDArray[np.generic]) -> bytes:
     return out.getvalue()
 
 
-def _load(content: bytes) -> npt.NDArray[np.generic]:
-    loaded: npt.NDArray[np.generic] = np.load(BytesIO(content), allow_pickle=False)
-    return loaded
+def _load(content: bytes) -> Any:
+    return np.load(BytesIO(content), allow_pickle=False)

@@ -1,7 +1,9 @@
--- One row per product of the locale. The official file has no `category` (ESCI-S adds it): the empty left side of the union gives it the type.
+-- One row per product of the locale.
 -- Price, stars and ratings are left out: they change daily and say nothing about relevance.
 with source as (
-    select null::varchar[] as category where false
+    -- The official file has no `category` (ESCI-S adds it): the empty left side gives the column its type.
+    select null::varchar[] as category
+    where false
     union all by name
     select * from read_parquet($products)
 ),
@@ -21,9 +23,10 @@ select
     product_brand as brand,
     regexp_replace(
         description_html,
-        '<\s*/?\s*(a|b|br|div|em|font|h[1-6]|hr|i|img|li|ol|p|span|strong|sub|sup|table|td|tr|u|ul)\b[^<>]*>|&[a-z]+;|&#[0-9]+;',
+        '<\s*/?\s*(a|b|br|div|em|font|h[1-6]|hr|i|img|li|ol|p|span|strong|sub|sup|table|td|tr|u|ul)\b[^<>]*>'
+        || '|&[a-z]+;|&#[0-9]+;',
         ' ',
         'gi'
     ) as description,
-    map_from_entries(list_filter([{'k': 'color', 'v': product_color}], lambda entry: entry.v is not null)) as attributes,
+    if(product_color is null, map([]::varchar[], []::varchar[]), map(['color'], [product_color])) as attributes,
 from described

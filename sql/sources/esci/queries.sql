@@ -1,4 +1,5 @@
--- One row per query of the locale. `test` as its authors gave it; `dev` is a fifth of their train queries, by hash, so that it never moves.
+-- One row per query of the locale.
+-- `test` as its authors gave it; `dev` is a fifth of their train queries, by hash, so that a query never moves.
 with queries as (
     select
         query_id::varchar as query_id,

@@ -37,8 +37,8 @@ def simulate(
         rng: Source of the rankings and of the behaviour.
 
     Returns:
-        One row per pair that was shown at least once, ordered by query and product: query, product, impressions, clicks,
-        add_to_carts, purchases, mean_rank.
+        One row per pair that was shown at least once, ordered by query and product: query, product, impressions,
+        clicks, add_to_carts, purchases, mean_rank.
     """
     attraction = grade + rng.normal(0, ENGINE_NOISE / 2, len(grade))
     shares = rng.multinomial(frequency, np.full(VARIANTS, 1 / VARIANTS))

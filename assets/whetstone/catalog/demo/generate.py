@@ -31,9 +31,7 @@ JUDGED_TRAIN_SHARE = 0.35
 CHUNK_ROWS = 50_000
 MOST_PRODUCTS = 9_999_999
 MOST_CATEGORIES = 1_000
-JUDGMENTS = pa.schema(
-    [("query_id", pa.string()), ("product_id", pa.string()), ("grade", pa.int32()), ("raters", pa.list_(pa.int32()))]
-)
+JUDGMENTS = pa.schema([("query_id", pa.string()), ("product_id", pa.string()), ("grade", pa.int32()), ("raters", pa.list_(pa.int32()))])
 Progress = Callable[[str, int, int], None]
 
 
@@ -98,9 +96,7 @@ def generate(
     return summary
 
 
-def _write(
-    out: Path, folder: Path, shape: tuple[int, int, int, int], judged_train_share: float, tell: Progress
-) -> DemoSummary:
+def _write(out: Path, folder: Path, shape: tuple[int, int, int, int], judged_train_share: float, tell: Progress) -> DemoSummary:
     products, queries, categories, seed = shape
     rng = np.random.default_rng([seed, 1])
     vocabulary = load_vocabulary(categories)
@@ -125,9 +121,7 @@ def _write(
     is_judged = (split != "train") | (rng.random(queries) < judged_train_share)
     judged = pairs[is_judged[pairs["query"]]]
     is_panel = rng.random(queries) < PANEL_SHARE
-    grades, raters = rate(
-        judged["truth"].to_numpy(), is_panel[judged["query"]], judged["is_target"].to_numpy(dtype=bool), rng
-    )
+    grades, raters = rate(judged["truth"].to_numpy(), is_panel[judged["query"]], judged["is_target"].to_numpy(dtype=bool), rng)
     columns = {"query_id": judged["query_id"], "product_id": judged["product_id"], "grade": grades, "raters": raters}
     _save(
         pa.table({name: pa.array(list(values), JUDGMENTS.field(name).type) for name, values in columns.items()}),

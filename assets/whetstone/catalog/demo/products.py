@@ -91,7 +91,8 @@ def draw_stock(vocabulary: Vocabulary, products: int, rng: np.random.Generator) 
     codes = np.full((products, max(map(len, keys))), -1, dtype=np.int16)
     for number, kind in enumerate(types):
         block = codes[starts[number] : starts[number + 1]]
-        options = (np.roll(np.array(kind.brands), number), *kind.attributes.values())
+        turn = number % len(kind.brands)  # every type has another leading brand
+        options = ((*kind.brands[turn:], *kind.brands[:turn]), *kind.attributes.values())
         for slot, values in enumerate(options):
             known = np.array([codes_of.setdefault(str(value), len(codes_of)) for value in values])
             share = 1.0 / np.arange(1, len(known) + 1) ** 0.4
@@ -105,9 +106,7 @@ def product_id(number: int) -> str:
     return f"p{number:07d}"
 
 
-def render_products(
-    vocabulary: Vocabulary, stock: Stock, row_of: npt.NDArray[np.int64], first: int, last: int, seed: int
-) -> pa.Table:
+def render_products(vocabulary: Vocabulary, stock: Stock, row_of: npt.NDArray[np.int64], first: int, last: int, seed: int) -> pa.Table:
     """Texts of the products first..last-1.
 
     Args:
@@ -147,8 +146,7 @@ class _Writer:
         self._vocabulary = vocabulary
         self._forms = {name: vocabulary.forms(name, "title") for name in stock.names}
         self._mentions = {
-            kind.name: tuple(vocabulary.types[other].titles[0] for other in sorted(kind.swaps | kind.complements))
-            or ("gift card",)
+            kind.name: tuple(vocabulary.types[other].titles[0] for other in sorted(kind.swaps | kind.complements)) or ("gift card",)
             for kind in stock.types
         }
 
@@ -172,9 +170,7 @@ class _Writer:
         if draw[6] < MODEL_SHARE:
             head.append(f"{_pick(MODELS, draw[6] / MODEL_SHARE)} {int(draw[7] * 90 + 10) * 10}")
         if draw[8] < MARKETING_SHARE:
-            head.insert(
-                0 if draw[8] < 0.15 else len(head), _pick(self._vocabulary.marketing, draw[8] / MARKETING_SHARE)
-            )
+            head.insert(0 if draw[8] < 0.15 else len(head), _pick(self._vocabulary.marketing, draw[8] / MARKETING_SHARE))
         tail = shown[cut:]
         if draw[9] < MENTION_SHARE:
             other = _pick(self._mentions[kind.name], draw[9] / MENTION_SHARE)

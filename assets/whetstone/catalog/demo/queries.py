@@ -30,10 +30,8 @@ BRAND_SHARE = 0.25
 FITS_SHARE = 0.8
 WRAPPER_SHARE = 0.06
 PREPOSITIONS = ("for", "for", "for my", "to fit", "to go with")
-ATTEMPTS_PER_QUERY = 60
-NEIGHBOURS = dict(
-    zip("qwertyuiopasdfghjklzxcvbnm", "wqrewtyuoipsafdhgkjlxzvcnmb", strict=False)
-)  # a key next to it on a QWERTY keyboard
+PATIENCE = 1_000  # attempts in a row that find nothing new
+NEIGHBOURS = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wqrewtyuoipsafdhgkjlxzvcnmb", strict=False))  # a key next to it on a QWERTY keyboard
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +58,16 @@ def draw_queries(vocabulary: Vocabulary, stock: Stock, queries: int, rng: np.ran
     """
     speaker = _Speaker(vocabulary, stock, rng)
     found: dict[str, Query] = {}
-    for _ in range(ATTEMPTS_PER_QUERY * queries):
-        if len(found) == queries:
-            break
+    misses = 0
+    while len(found) < queries:
         query = speaker.ask(int(rng.integers(len(stock.codes))))
+        misses = misses + 1 if query.text in found else 0
         found.setdefault(query.text, query)
-    if len(found) < queries:
-        raise WhetstoneError(
-            f"demo catalog: only {len(found)} different queries of {queries} found in a shop of {len(stock.codes)} "
-            "products; ask for fewer queries or more products"
-        )
+        if misses > PATIENCE:
+            raise WhetstoneError(
+                f"demo catalog: only {len(found)} different queries of {queries} found in a shop of {len(stock.codes)} "
+                "products; ask for fewer queries or more products"
+            )
     return _misspell(list(found.values()), rng)
 
 

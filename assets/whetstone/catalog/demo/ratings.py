@@ -57,14 +57,10 @@ class Pools:
         picked.append(rng.integers(len(stock.codes), size=POOL_RANDOM))
         rows = np.concatenate(picked)
         rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-        rest = np.setdiff1d(
-            np.flatnonzero(off > 0) + start, rows
-        )  # what an engine would show next: of the type, but off
+        rest = np.setdiff1d(np.flatnonzero(off > 0) + start, rows)  # what an engine would show next: of the type, but off
         return np.concatenate([rows, _sample(rest, POOL_SIZE - len(rows), rng)])
 
-    def _rows(
-        self, name: str, count: int, rng: np.random.Generator, wanted: dict[str, int] | None = None
-    ) -> npt.NDArray[np.int64]:
+    def _rows(self, name: str, count: int, rng: np.random.Generator, wanted: dict[str, int] | None = None) -> npt.NDArray[np.int64]:
         """Up to `count` random rows of a type, with everything that is wanted."""
         place = self._stock.slice_of(self._number[name])
         if wanted is None:
@@ -100,9 +96,7 @@ def rate(
     return grades, raters
 
 
-def _err(
-    truth: npt.NDArray[np.int64], chance: npt.NDArray[np.float64], rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def _err(truth: npt.NDArray[np.int64], chance: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Move a grade one level up or down with the given chance."""
     level = np.searchsorted(GRADES, truth)
     step = np.where(rng.random(len(truth)) < 0.5, -1, 1)
@@ -117,7 +111,7 @@ def _alike_types(stock: Stock) -> list[list[int]]:
         for word in kind.words:
             owners.setdefault(word, []).append(number)
     alike = []
-    for number, kind in enumerate(stock.types):
+    for kind in stock.types:
         shared: dict[int, float] = {}
         for word in sorted(kind.words):
             for other in owners[word]:

@@ -52,9 +52,10 @@ def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFra
     columns = _Columns(products["category_path"].to_numpy()[used], products["attributes"].to_numpy()[used])
     grades = np.zeros(len(pairs), dtype=np.int64)
     order = np.argsort(query_at, kind="stable")
-    queries, starts = np.unique(query_at[order], return_index=True)
+    queries, starts, counts = np.unique(query_at[order], return_index=True, return_counts=True)
     texts = intents["intent"].to_numpy()
-    for query, rows in zip(queries, np.split(order, starts[1:]), strict=True):
+    for query, start, count in zip(queries, starts, counts, strict=True):
+        rows = order[start : start + count]
         grades[rows] = _grade(json.loads(texts[query]), columns, product_at[rows])
     return grades
 
@@ -98,11 +99,11 @@ def _grade(intent: Mapping[str, Any], columns: _Columns, rows: npt.NDArray[np.in
 
 
 def _positions(wanted: pd.Series, known: pd.Series, thing: str, place: str) -> npt.NDArray[np.int64]:
-    positions = pd.Index(known).get_indexer(pd.Index(wanted))
+    positions: npt.NDArray[np.int64] = pd.Index(known).get_indexer(pd.Index(wanted))
     if (positions < 0).any():
         missing = wanted.to_numpy()[int(np.flatnonzero(positions < 0)[0])]
         raise WhetstoneError(f"demo truth: {thing} {missing!r} of the pairs is not among the {place}; pass its row too")
-    return positions.astype(np.int64)
+    return positions
 
 
 def _pairs(attributes: Any) -> dict[str, str]:

@@ -176,7 +176,7 @@ def _references(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _derive(spec: Mapping[str, Any], generation: int, lines: list[list[str]]) -> dict[str, Any]:
-    """Generation `generation` of a category: every type with the line's word before it, a substitute of the original."""
+    """A later generation of a category: each type with the line's word before it, a substitute of the original."""
     name = f"{spec['name']} {generation + 1}"
     catalog, shopper = lines[generation - 1] if generation <= len(lines) else coin(f"line {generation}", 2)
     catalog = catalog.title()

@@ -19,9 +19,7 @@ LOSSES: dict[str, Callable[[SentenceTransformer, Stage], nn.Module]] = {
     "bce": lambda model, stage: ScaledBCELoss(model, scale=stage.scale),
     "mnr": lambda model, stage: MultipleNegativesRankingLoss(model, scale=stage.scale),
     # [A] stage 3: max(0, (1 - cos(q, p)) - (1 - cos(q, n)) + margin); the library's class computes just that
-    "triplet": lambda model, stage: TripletLoss(
-        model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=stage.margin
-    ),
+    "triplet": lambda model, stage: TripletLoss(model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=stage.margin),
 }
 
 

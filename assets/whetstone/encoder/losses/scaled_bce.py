@@ -35,8 +35,8 @@ class ScaledBCELoss(nn.Module):
         +------------------+-------------------------------+
 
     Recommendations:
-        - Give `log_scale` a learning rate of its own (`learning_rate_mapping={"^log_scale$": 1e-2}`): at the 2e-5 of a transformer's weights
-          Adam would move it by a thousandth in fifty steps.
+        - Give `log_scale` a learning rate of its own (`learning_rate_mapping={"^log_scale$": 1e-2}`): at the 2e-5 of a transformer's
+          weights Adam would move it by a thousandth in fifty steps.
         - Use it first, never last: in [A] ending with BCE destroys the fine structure that ranking losses made.
 
     Relations:
@@ -72,9 +72,7 @@ class ScaledBCELoss(nn.Module):
         Returns:
             Scalar, in the precision of the embeddings, at least of float32 (a bf16 logit of 20 has steps of 0.125).
         """
-        queries, products = (
-            F.normalize(side if side.dtype == torch.float64 else side.float(), dim=-1) for side in embeddings
-        )
+        queries, products = (F.normalize(side if side.dtype == torch.float64 else side.float(), dim=-1) for side in embeddings)
         # (n,): a sum of products, not a matrix product, so that autocast leaves the precision alone
         logits = self.log_scale.exp() * (queries * products).sum(-1)
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))

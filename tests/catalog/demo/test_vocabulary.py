@@ -1,0 +1,61 @@
+"""The demo shop's vocabulary: whole, symmetric, distinct, and endless."""
+
+import pytest
+
+from whetstone.catalog.demo.vocabulary import coin, load_vocabulary
+from whetstone.platform.errors import WhetstoneError
+
+
+@pytest.mark.parametrize("categories", [1, 6, 14, 15, 200])
+def test_any_number_of_categories_gives_a_whole_vocabulary(categories):
+    vocabulary = load_vocabulary(categories)
+    assert len(set(vocabulary.categories)) == categories
+    assert {kind.category for kind in vocabulary.types.values()} == set(vocabulary.categories)
+    for kind in vocabulary.types.values():
+        assert kind.titles and kind.ask and kind.slang and len(kind.brands) == 8
+        assert all(len(values) >= 2 for values in kind.attributes.values()), kind.name
+        assert kind.part_of is None or kind.part_of in kind.complements
+        assert not kind.swaps & kind.complements
+        for other in kind.swaps:
+            assert kind.name in vocabulary.types[other].swaps
+        for other in kind.complements:
+            assert kind.name in vocabulary.types[other].complements
+
+
+def test_fewer_categories_are_a_prefix_of_more():
+    assert load_vocabulary(30).categories[:7] == load_vocabulary(7).categories
+
+
+def test_derived_line_has_brands_and_slang_of_its_own_and_stands_in_for_the_original():
+    vocabulary = load_vocabulary(15)
+    original, derived = vocabulary.types["Robot Vacuum"], vocabulary.types["Marine Robot Vacuum"]
+    assert derived.category == "Home Appliances 2"
+    assert not set(original.brands) & set(derived.brands)
+    assert not set(original.slang) & set(derived.slang)
+    assert original.name in derived.swaps
+
+
+def test_every_type_is_called_by_words_that_its_own_titles_lack():
+    for kind in load_vocabulary(14).types.values():
+        in_titles = {word for title in kind.titles for word in title.lower().split()}
+        assert any(not set(name.lower().split()) & in_titles for name in kind.slang), kind.name
+
+
+def test_forms_of_values():
+    vocabulary = load_vocabulary(1)
+    assert "dark blue" in vocabulary.forms("navy", "ask")
+    assert set(vocabulary.forms("1.5 L", "title")) == {"1.5 L", "1.5L", "1500 ml"}
+    assert "200000g" not in vocabulary.forms("200 kg", "ask")
+    assert vocabulary.forms("slim fit", "title") == ("Slim Fit",)
+    assert vocabulary.forms("45 Ah", "ask") == ("45 ah",)
+
+
+def test_coined_words_belong_to_their_name():
+    assert coin("a", 8) == coin("a", 8)
+    assert len(set(coin("a", 8))) == 8
+    assert coin("a", 3) != coin("b", 3)
+
+
+def test_no_categories_is_an_error():
+    with pytest.raises(WhetstoneError, match="at least 1"):
+        load_vocabulary(0)

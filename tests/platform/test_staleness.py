@@ -1,0 +1,180 @@
+"""A toy graph of two categories: raw -> a -> b -> all -> c, each with a content that the test decides."""
+
+
+import dagster as dg
+import pytest
+
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import asset, key_of, result
+from whetstone.platform.build import Builder
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.history import History
+from whetstone.platform.partitions import CATEGORIES
+from whetstone.platform.staleness import Stale, name_of
+
+
+class World:
+    """Contents by asset and partition, what fails, and a log of what ran."""
+
+    def __init__(self, tmp_path) -> None:
+        self.content: dict[tuple[str, str | None], str] = {}
+        self.failing: set[tuple[str, str | None]] = set()
+        self.bad_checks: set[tuple[str, str]] = set()
+        self.ran: list[str] = []
+        self.versions = {"a": "1", "b": "1"}
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.artifacts = Artifacts(tmp_path)
+        self.instance.add_dynamic_partitions("category", ["books", "toys"])
+        for category in ("books", "toys"):
+            self.feed(category, "1")
+
+    def feed(self, category: str, version: str) -> None:
+        tags = {"dagster/data_version": version}
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(key_of("raw.catalog"), partition=category, tags=tags))
+
+    def make(self, name: str, deps: list[str], by_category: bool = True) -> dg.AssetsDefinition:
+        world = self
+
+        @asset(schema="marts", name=name, group="g", kinds={"python"}, deps=deps, by_category=by_category, version=self.versions.get(name, "1"))
+        def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+            """A toy."""
+            partition = context.partition_key if by_category else None
+            world.ran.append(f"{name}[{partition}]" if partition else name)
+            if (name, partition) in world.failing:
+                raise RuntimeError(f"{name} broke")
+            return result(version=world.content.get((name, partition), "same"))
+
+        return made
+
+    def builder(self) -> Builder:
+        world = self
+
+        @dg.asset_check(asset=key_of("marts.a"), blocking=True, partitions_def=CATEGORIES, name="is_good")
+        def is_good(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=("a", context.partition_key) not in world.bad_checks)
+
+        assets = [
+            dg.AssetSpec(["raw", "catalog"], partitions_def=CATEGORIES),
+            self.make("a", ["raw.catalog"]),
+            self.make("b", ["marts.a"]),
+            self.make("whole", ["marts.b"], by_category=False),
+            self.make("c", ["marts.whole"]),
+        ]
+        definitions = dg.Definitions(assets=assets, asset_checks=[is_good], executor=dg.in_process_executor)
+        return Builder(definitions, self.instance, self.artifacts)
+
+    def build(self, **options) -> list[str]:
+        self.ran.clear()
+        self.outcome = self.builder().run(**options)
+        return sorted(self.ran)
+
+
+@pytest.fixture
+def world(tmp_path) -> World:
+    world = World(tmp_path)
+    assert world.build() == ["a[books]", "a[toys]", "b[books]", "b[toys]", "c[books]", "c[toys]", "whole"]
+    return world
+
+
+def test_nothing_changed_nothing_runs(world) -> None:
+    assert world.build() == []
+    assert str(world.outcome) == "built 0, up to date 7, failed 0"
+
+
+def test_a_changed_input_runs_its_partition_and_stops_where_content_is_the_same(world) -> None:
+    world.feed("toys", "2")
+    assert [str(s) for s in world.builder().stale()] == ["marts.a[toys]: raw.catalog changed"]
+    assert world.build() == ["a[toys]"]
+
+
+def test_a_changed_content_goes_on_through_fan_in_and_fan_out(world) -> None:
+    world.feed("toys", "2")
+    world.content |= {("a", "toys"): "new", ("b", "toys"): "new", ("whole", None): "new"}
+    assert world.build() == ["a[toys]", "b[toys]", "c[books]", "c[toys]", "whole"]
+    assert world.build() == []
+
+
+def test_the_same_version_reported_again_is_no_change(world) -> None:
+    world.feed("toys", "1")
+    assert world.build() == []
+
+
+def test_changed_code_runs_every_partition_of_that_asset_alone(world) -> None:
+    world.versions["b"] = "2"
+    assert world.build() == ["b[books]", "b[toys]"]
+
+
+def test_a_failure_holds_back_what_reads_it_and_nothing_else(world) -> None:
+    world.versions["a"], world.versions["b"] = "2", "2"
+    world.failing = {("a", "toys")}
+    assert world.build() == ["a[books]", "a[toys]", "b[books]"]
+    assert [name_of(place) for place in world.outcome.failed] == ["marts.a[toys]"]
+    assert "a broke" in next(iter(world.outcome.failed.values()))
+    assert {name_of(place): reason for place, reason in world.outcome.held_back.items()} == {"marts.b[toys]": "marts.a[toys]"}
+    world.failing.clear()
+    assert world.build() == ["a[toys]", "b[toys]"]
+
+
+def test_assets_further_on_use_the_last_good_content(world) -> None:
+    world.feed("toys", "2")
+    world.feed("books", "2")
+    world.content |= {("a", "books"): "new", ("b", "books"): "new"}
+    world.failing = {("a", "toys")}
+    assert world.build() == ["a[books]", "a[toys]", "b[books]", "whole"]
+    assert not world.outcome.held_back
+
+
+def test_a_failed_blocking_check_stops_what_follows_until_it_passes(world) -> None:
+    world.feed("toys", "2")
+    world.content[("a", "toys")] = "new"
+    world.bad_checks = {("a", "toys")}
+    assert world.build() == ["a[toys]"]
+    assert "is_good" in next(iter(world.outcome.failed.values()))
+    assert world.build() == ["a[toys]"]  # still not good, and still not walked past
+    world.bad_checks.clear()
+    assert world.build() == ["a[toys]", "b[toys]"]
+
+
+def test_a_new_category_is_built_and_a_dropped_one_forgotten(world) -> None:
+    world.instance.add_dynamic_partitions("category", ["garden"])
+    world.feed("garden", "1")
+    assert world.build() == ["a[garden]", "b[garden]", "c[garden]", "whole"]
+    world.instance.delete_dynamic_partition("category", "garden")
+    assert world.build() == ["whole"]
+
+
+def test_a_check_that_a_kill_prevented_counts_as_not_passed(world) -> None:
+    event = dg.AssetMaterialization(key_of("marts.a"), partition="toys", tags={"dagster/data_version": "x"})
+    world.instance.report_runless_asset_event(event)
+    reasons = {s.partition: s.reasons for s in world.builder().stale() if s.key == key_of("marts.a")}
+    assert any("is_good" in reason for reason in reasons["toys"])
+
+
+def test_selections(world) -> None:
+    builder = world.builder()
+    names = lambda **options: sorted({place[0].path[-1] for place in builder.selected(**options)})  # noqa: E731
+    assert names(select="b", categories=None) == ["b"]
+    assert names(select="+b", categories=None) == ["a", "b"]
+    assert names(select="b+", categories=None) == ["b", "c", "whole"]
+    assert names(select="group:g", categories=None) == ["a", "b", "c", "whole"]
+    assert {p[1] for p in builder.selected(None, ["toys"])} == {"toys", None}
+    with pytest.raises(WhetstoneError, match="no asset or group.*assets are a, b, c"):
+        builder.selected("nonsense", None)
+    with pytest.raises(WhetstoneError, match="unknown category tools.*books, toys"):
+        builder.selected(None, ["tools"])
+
+
+def test_one_category_alone_can_be_built(world) -> None:
+    world.feed("toys", "2")
+    world.feed("books", "2")
+    world.content |= {("a", "toys"): "new", ("a", "books"): "new"}
+    assert world.build(categories=["toys"]) == ["a[toys]", "b[toys]"]
+
+
+def test_history_sees_what_was_materialised(world) -> None:
+    history = History(world.instance)
+    assert set(history.latest(key_of("marts.a"))) == {"books", "toys"}
+    assert set(history.latest(key_of("marts.whole"))) == {None}
+    assert history.seen_by(key_of("marts.never"), None) == "never"
+    assert history.seen_by(key_of("marts.a"), "toys") == "same"
+    assert isinstance(Stale(key_of("marts.a"), "toys", ("x",)).place, tuple)

