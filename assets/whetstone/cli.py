@@ -240,11 +240,16 @@ def load_definitions(values: Settings) -> dg.Definitions:
 
 
 def dagster_instance(values: Settings) -> dg.DagsterInstance:
-    """Dagster's instance of the source: the same history as the UI and the daemon."""
+    """Dagster's instance of the source: the same history as the UI and the daemon.
+
+    The output of steps goes to the terminal, not to files: capturing it costs two processes a step.
+    """
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
 
     prepare_dagster_home(values)
-    return dg.DagsterInstance.get()
+    no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
 
 
 def prepare_dagster_home(values: Settings) -> None:

@@ -1,10 +1,11 @@
 -- One row per graded pair of a train query that belongs to a curriculum tier ([A] section 3.2).
 -- Easy positives were found by every channel; hard positives only by words, not by the encoder; hard negatives by one channel
--- alone; token-similar negatives share words and were found by none. Grades between the bounds belong to no tier. A pair is in
--- one tier, a query keeps at most 50 positives and 50 negatives, shared fairly between the tiers.
+-- alone; token-similar negatives share words and were found by none. Grades between the bounds, and grades that their annotator
+-- was not sure of, belong to no tier. A pair is in one tier; a query keeps at most 50 positives and 50 negatives, shared fairly
+-- between the tiers of a side.
 with grades as (
     select * from marts.grades
-    where category = $category and split = 'train'
+    where category = $category and split = 'train' and confidence >= $tier_confidence
 ),
 
 ranks as (

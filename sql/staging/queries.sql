@@ -1,10 +1,10 @@
 -- One row per query that is routed to the category.
--- A query belongs to at most three categories, each with a probability.
+-- A query belongs to at most three categories. Its probability stays in query_routes: it moves a little with any product of the
+-- catalog, and would make every category's runs stale.
 with routes as (
     select
         query_id,
         category,
-        probability,
     from staging.query_routes
     where category = $category
 ),
@@ -27,7 +27,6 @@ joined as (
         source.frequency,
         source.segment,
         source.split,
-        routes.probability,
     from routes
     inner join source on routes.query_id = source.query_id
 )

@@ -1,6 +1,6 @@
 """Training throughput: `train_stage` (mnr) against sentence-transformers' own trainer with its own loss, on the same rows and batch size.
 
-    python tests/bench/bench_training.py [--steps 8] [--batch 48] [--rounds 3]
+    python tests/bench/bench_training.py [--steps 20] [--batch 32] [--rounds 3]
 
 Every contender loads the base encoder, trains the same number of steps on the same rows, and saves. Rounds are interleaved, because the
 machine is shared; the figure is the ratio of the medians. Peers: `plain bf16` (the trainer as a careful user sets it up, with
@@ -116,8 +116,8 @@ def ours(frame: pd.DataFrame, steps: int, batch: int) -> None:
 def main() -> None:
     """Print examples per second and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()

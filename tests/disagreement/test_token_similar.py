@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from whetstone.disagreement import token_similar as module
 from whetstone.disagreement.token_similar import token_similar
 
 WORDS = ["case", "phone", "red", "sofa", "usb", "cable", "long"]
@@ -75,6 +76,17 @@ def test_a_pair_that_a_channel_found_is_left_out_for_that_query_alone() -> None:
     result, dropped = token_similar(products, queries, pairs(("q0", "p0-0")))
     assert list(result["query_id"]) == ["q1"]
     assert dropped["found_by_a_channel"] == 1
+
+
+def test_blocks_of_queries_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    products, queries = frames(["red case phone usb", "red sofa", "long cable"], ["red cable", "red sofa", "phone long", "usb red"])
+    found = pairs(("q3", "p0-0"), ("q0", "p3-2"))
+    whole, dropped = token_similar(products, queries, found)
+    assert dropped["found_by_a_channel"] > 0
+    monkeypatch.setattr(module, "QUERY_BLOCK", 1)
+    parts, dropped_by_parts = token_similar(products, queries, found)
+    pd.testing.assert_frame_equal(parts, whole)
+    assert dropped_by_parts == dropped
 
 
 def test_nothing_in_nothing_out() -> None:

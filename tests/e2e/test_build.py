@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -21,9 +22,12 @@ SYSTEMS = {
 }  # fmt: skip
 
 
-def edit(path: Path, change) -> None:
-    frame = pd.read_parquet(path)
-    change(frame).to_parquet(path, index=False)
+def edit(path: Path, select: str, **parameters: object) -> None:
+    """Rewrite a Parquet file as the rows of a SELECT from `products`, its old rows."""
+    connection = duckdb.connect()
+    connection.execute("create table products as select * from read_parquet($path)", {"path": str(path)})
+    connection.execute(f"create table edited as {select}", parameters)
+    connection.execute(f"copy edited to '{path}' (format parquet)")
 
 
 def products_file(shop) -> Path:
@@ -99,11 +103,14 @@ def test_an_edited_title_touches_only_its_category(built_shop, tmp_path) -> None
     shop = built_shop.copy(tmp_path / "home")
     products = shop.warehouse().table("staging.products")
     target = products.iloc[0]
-    edit(products_file(shop), lambda f: f.assign(title=f["title"].where(f["product_id"] != target["product_id"], "zebra crossing lamp")))
+    title = "select * replace (if(product_id = $id, 'zebra crossing lamp', title) as title) from products"
+    edit(products_file(shop), title, id=target["product_id"])
     outcome = shop.builder().run()
     assert not outcome.failed
-    partitions = {place[1] for place in outcome.built} - {None}
-    assert partitions == {target["category"]}
+    mining = {"products", "bm25_run", "dictionary_run", "dense_run", "disagreement_sets", "token_similar", "grade_candidates"}
+    touched = {place for place in outcome.built if place[0].path[-1] in mining}
+    assert {place[1] for place in touched} == {target["category"]}
+    assert {place[0].path[-1] for place in touched} >= {"products", "bm25_run", "dense_run"}
     again = shop.warehouse().table("staging.products")
     assert again.set_index("product_id").loc[target["product_id"], "title"] == "zebra crossing lamp"
     assert not shop.builder().run().built
@@ -111,7 +118,7 @@ def test_an_edited_title_touches_only_its_category(built_shop, tmp_path) -> None
 
 def test_a_price_edit_runs_nothing(built_shop, tmp_path) -> None:
     shop = built_shop.copy(tmp_path / "home")
-    edit(products_file(shop), lambda f: f.assign(price_cents=f["price_cents"] + 1))
+    edit(products_file(shop), "select * replace (price_cents + 1 as price_cents) from products order by price_cents")
     assert not shop.builder().run().built
 
 
@@ -119,7 +126,7 @@ def test_a_removed_category_leaves_no_rows(built_shop, tmp_path) -> None:
     shop = built_shop.copy(tmp_path / "home")
     gone = shop.warehouse().table("staging.products")["category"].unique()[0]
     kept = shop.warehouse().read("select product_id from staging.products where category != $gone", {"gone": gone})["product_id"]
-    edit(products_file(shop), lambda f: f[f["product_id"].isin(kept)])
+    edit(products_file(shop), "select * from products where product_id in (select unnest($kept))", kept=kept.tolist())
     builder = shop.builder()
     assert gone not in builder.history.categories
     assert shop.warehouse().read("select count(*) as n from marts.bm25_run where category = $gone", {"gone": gone})["n"][0] == 0
@@ -178,18 +185,18 @@ def test_search_finds_the_exact_neighbours(built_shop) -> None:
 def test_a_duplicate_product_id_is_refused_and_nothing_is_lost(built_shop, tmp_path) -> None:
     shop = built_shop.copy(tmp_path / "home")
     before = shop.warehouse().table("raw.catalog")
-    good = pd.read_parquet(products_file(shop))
-    pd.concat([good, good.head(1)]).to_parquet(products_file(shop), index=False)
-    with pytest.raises(WhetstoneError, match=r"product_id.*row 241"):
+    good = products_file(shop).read_bytes()
+    edit(products_file(shop), "select * from products union all (select * from products limit 1)")
+    with pytest.raises(WhetstoneError, match=r"duplicate id.*row 241"):
         shop.builder()
     pd.testing.assert_frame_equal(shop.warehouse().table("raw.catalog"), before)
-    good.to_parquet(products_file(shop), index=False)
+    products_file(shop).write_bytes(good)
     assert not shop.builder().run().built
 
 
 def test_a_killed_build_is_taken_up_by_the_next(built_shop, tmp_path) -> None:
     shop = built_shop.copy(tmp_path / "home")
-    edit(products_file(shop), lambda f: f.assign(title=f["title"] + " new"))
+    edit(products_file(shop), "select * replace (title || ' new' as title) from products")
     settings = shop.settings
     environment = {
         **os.environ,

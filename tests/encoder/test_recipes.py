@@ -101,7 +101,8 @@ def test_version_follows_what_changes_the_weights(tmp_path: Path) -> None:
     assert plain == version(lambda r: r["stages"][0].update(learning_rate=2e-5))  # the default, spelt out
     others = [
         version(lambda r: r.update(seed=8)),
+        version(lambda r: r["stages"][0].update(learning_rate=1e-5)),
         version(lambda r: r["stages"][1].update(margin=0.4)),
         version(lambda r: r["stages"].reverse()),
     ]
-    assert len({plain, *others}) == 4
+    assert len({plain, *others}) == 5

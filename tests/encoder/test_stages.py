@@ -125,6 +125,34 @@ def test_max_steps_ends_the_schedule_and_evaluations_are_spread_over_it(
     assert result.learned["log_scale"] != pytest.approx(np.log(20), abs=1e-4)
 
 
+def test_rows_of_one_query_never_share_a_batch_of_the_in_batch_softmax(
+    tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path
+) -> None:
+    rows = stage_instances(stage(), material, seed=1).frame.head(5).assign(query="red mug")
+    result = train_stage(tmp_path / "out", tiny_encoder, stage(epochs=1), rows, dev, seed=1, device="cpu")
+    assert result.steps == len(rows)  # and not one batch of five
+
+
+def test_max_length_cuts_texts_in_training_and_not_in_the_saved_model(
+    tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: set[int] = set()
+    build = stages.build_loss
+
+    def watched(model: SentenceTransformer, stage: Stage) -> torch.nn.Module:
+        loss = build(model, stage)
+        loss.register_forward_pre_hook(lambda _, inputs: lengths.update(column["input_ids"].shape[1] for column in inputs[0]))
+        return loss
+
+    monkeypatch.setattr(stages, "build_loss", watched)
+    rows = stage_instances(stage(), material, seed=1).frame
+    rows["product"] = "red mug for women " * 5
+    train_stage(tmp_path / "out", tiny_encoder, stage(max_length=10), rows, dev, seed=1, device="cpu")
+    assert max(lengths) == 10
+    limits = [SentenceTransformer(str(folder), device="cpu").max_seq_length for folder in (tmp_path / "out", tiny_encoder)]
+    assert limits[0] == limits[1]
+
+
 def test_averaging_is_judged_and_kept_while_training_goes_on_from_the_trained_weights(
     tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,10 +89,12 @@ def test_lookup_gives_the_known_ones(ledger: Ledger) -> None:
     assert ledger.lookup([]).empty
 
 
-def test_writers_that_race_share_the_work(ledger: Ledger, connect: Connect) -> None:
+def test_writers_that_race_share_the_work(connect: Connect) -> None:
     written: list[int] = []
+    ledger = Ledger(connect)
 
     def write() -> None:
+        ledger.create()
         written.extend(ledger.append(make_rows(start, start + 20)) for start in range(0, 100, 10))
 
     threads = [threading.Thread(target=write) for _ in range(4)]

@@ -57,6 +57,11 @@ def test_rows_follow_the_texts_and_have_unit_length(encoder: SentenceTransformer
     assert vectors[1] @ vectors[3] > vectors[1] @ vectors[0]
 
 
+def test_an_encoder_that_does_not_normalise_is_normalised(encoder: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "encode", lambda texts, **_: np.array([[len(text), 4.0] for text in texts], dtype=np.float32))
+    np.testing.assert_allclose(encode(encoder, ["ccc"]), [[0.6, 0.8]], rtol=1e-6)
+
+
 def test_batches_and_repeats_do_not_change_the_meaning(encoder: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"product number {number} " * (number % 4 + 1) for number in range(10)]
     whole = encode(encoder, texts)

@@ -40,6 +40,16 @@ def test_equal_sums_tie_by_product_id() -> None:
     assert list(rrf([run_of("z", "m", "a"), run_of("a", "m", "z")])["product_id"]) == ["a", "z", "m"]
 
 
+def test_sums_that_differ_only_by_the_order_of_addition_tie() -> None:
+    ranks = {"a": (1, 2, 7), "b": (2, 7, 1), "c": (7, 1, 2)}  # in float64, these three sums aren't equal
+    runs = [
+        pd.DataFrame({"query_id": "q", "product_id": list(ranks), "rank": list(column)}) for column in zip(*ranks.values(), strict=True)
+    ]
+    fused = rrf(runs)
+    assert list(fused["product_id"]) == ["a", "b", "c"]
+    assert fused["score"].nunique() == 1
+
+
 def test_one_run_keeps_its_order_and_queries_stay_apart() -> None:
     both = pd.concat([run_of("b", "a", query="q2"), run_of("a", "b", query="q1")])
     fused = rrf([both])

@@ -57,8 +57,11 @@ def test_query_phrases_do_not_begin_or_end_with_stop_words() -> None:
     assert query_phrases([]) == []
 
 
+Gap = tuple[pd.DataFrame, pd.DataFrame]
+
+
 @pytest.fixture
-def vocabulary_gap(make_products: Callable[..., pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def gap(make_products: Callable[..., pd.DataFrame]) -> Gap:
     """Shoppers say couch, the catalog says sofa; everybody says red."""
     nouns = ["sofa", "lamp", "desk", "shelf"]
     products = make_products(
@@ -73,32 +76,63 @@ def vocabulary_gap(make_products: Callable[..., pd.DataFrame]) -> tuple[pd.DataF
     return products, pd.DataFrame(rows, columns=["query_id", "text", "product_id", "grade"])
 
 
-def test_the_words_that_the_catalog_does_not_use_are_learned(vocabulary_gap: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    products, judgments = vocabulary_gap
+def test_the_words_that_the_catalog_does_not_use_are_learned(gap: Gap) -> None:
+    products, judgments = gap
     learned = learn(judgments, products, harvest(products))
     assert [(each.phrase, each.entry) for each in learned] == [("couch", "sofa")]
     assert learned[0].credit == 1.0
     assert learned[0].count_queries == 6
 
 
-def test_irrelevant_and_unknown_products_teach_nothing(vocabulary_gap: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    products, judgments = vocabulary_gap
+def test_irrelevant_and_unknown_products_teach_nothing(gap: Gap) -> None:
+    products, judgments = gap
     lexicon = harvest(products)
-    assert learn(judgments.assign(grade=2), products, lexicon) == []
+    assert learn(judgments.replace({"grade": {4: 2}}), products, lexicon) == []
     assert learn(judgments.assign(product_id="elsewhere"), products, lexicon) == []
     assert learn(judgments[:0], products, lexicon) == []
 
 
-def test_one_query_with_many_products_is_one_trial(vocabulary_gap: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    products, judgments = vocabulary_gap
+def test_one_query_with_many_products_is_one_trial(gap: Gap) -> None:
+    products, judgments = gap
     judgments = judgments.copy()
     couches = judgments["text"].str.contains("couch")
     judgments.loc[couches, ["query_id", "text"]] = ["q0", "red couch"]
     assert learn(judgments, products, harvest(products)) == []
 
 
-def test_judgments_without_the_querys_text_are_refused(vocabulary_gap: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    products, judgments = vocabulary_gap
+def test_two_queries_are_too_few_however_sure_the_association(gap: Gap) -> None:
+    products, judgments = gap
+    colours = judgments["text"].str.split().str[0]
+    few = judgments[~judgments["text"].str.contains("couch") | colours.isin(["red", "blue"])]
+    # The others say their noun twice over, so that two couches stand against many queries.
+    more = [few.assign(query_id=few["query_id"] + suffix)[~few["text"].str.contains("couch")] for suffix in "abc"]
+    assert learn(pd.concat([few, *more]), products, harvest(products)) == []
+
+
+def test_what_the_query_says_itself_is_not_its_synonym(gap: Gap) -> None:
+    products, judgments = gap
+    coloured = products.assign(attributes=[{"colour": title.split()[0]} for title in products["title"]])
+    colour = judgments["text"].str.split().str[0]
+    others = judgments[~judgments["text"].str.contains("couch") & (colour != "red") & (judgments["grade"] == 4)]
+    couches = [("x", "red couch", "p0", 4), ("y", "red couch bed", "p0", 4), ("z", "couch in red", "p0", 4)]  # p0 is the red sofa
+    learned = learn(pd.concat([others, pd.DataFrame(couches, columns=others.columns)]), coloured, harvest(coloured))
+    assert [(each.phrase, each.entry) for each in learned] == [("couch", "sofa")]
+
+
+def test_a_word_that_the_catalog_uses_needs_no_synonym(gap: Gap) -> None:
+    products, judgments = gap
+    lit = products.assign(attributes=[{"kind": "lighting"} if "lamp" in title else {} for title in products["title"]])
+    assert [each.phrase for each in learn(judgments, lit, harvest(lit))] == ["couch"]
+
+
+def test_what_nearly_everything_holds_is_no_synonym(gap: Gap) -> None:
+    products, judgments = gap
+    nearly = products.assign(category_path=[["Interior"]] * 23 + [[]])
+    assert [each.entry for each in learn(judgments, nearly, harvest(nearly))] == ["sofa"]
+
+
+def test_judgments_without_the_querys_text_are_refused(gap: Gap) -> None:
+    products, judgments = gap
     with pytest.raises(WhetstoneError, match="lack the column 'text'"):
         learn(judgments.drop(columns="text"), products, harvest(products))
 

@@ -78,8 +78,8 @@ def route(
         left = left[~left["query_id"].isin(votes["query_id"])]
     if len(left):
         routed.append(_nearest_votes(left, products, neighbours).assign(method="nearest"))
-    votes = [frame for frame in routed if len(frame)] or routed[:1]
-    return _keep_likely(pd.concat(votes, ignore_index=True), max_categories, min_probability)
+    voted = [frame for frame in routed if len(frame)] or routed[:1]
+    return _keep_likely(pd.concat(voted, ignore_index=True), max_categories, min_probability)
 
 
 def _keep_likely(votes: pd.DataFrame, max_categories: int, min_probability: float) -> pd.DataFrame:

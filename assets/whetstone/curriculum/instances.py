@@ -90,7 +90,7 @@ class Material:
     @cached_property
     def _found_rows(self) -> dict[str, np.ndarray]:
         """Positions in `found` per query: the largest frame of all, so the sets of ids are only made query by query."""
-        return dict(self.found.groupby("query_id", sort=False).indices)
+        return {str(query): np.asarray(rows) for query, rows in self.found.groupby("query_id", sort=False).indices.items()}
 
     def found_ids(self, query: str) -> set[str]:
         """Products that any run found for a query."""
@@ -228,7 +228,7 @@ def _rows(
         query = str(key)
         relevant_texts = {material.product_text.get(product) for product in material.relevant_ids[query]}
         pool = list(_pool(material, seed, pools.get(query), relevant_texts, counts))
-        blocked = material.found_ids(query) | material.relevant_ids[query]
+        blocked = material.found_ids(query)
         for place, (product, tier) in enumerate(sorted(zip(group["product_id"], group["tier"], strict=True))):
             drawn: tuple[tuple[str, str], ...] = ()
             if pool:

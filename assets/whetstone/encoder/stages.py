@@ -25,7 +25,6 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.base.losses.merged_forward import column_merging_disabled
 from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
@@ -164,15 +163,10 @@ def _train(
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The library's trainer, without its model card and without padding queries to the length of products."""
+    """The library's trainer, without its model card."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: the card looks up data sets and base models on the hub."""
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As in the library; each column goes through the model by itself."""
-        with column_merging_disabled():
-            return super().compute_loss(*args, **kwargs)
 
 
 class _BestOnDev(TrainerCallback):

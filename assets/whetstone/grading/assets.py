@@ -1,5 +1,7 @@
 """Wiring of grading: the local annotator and the grades, asked for once through the ledger."""
 
+from typing import Any
+
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
@@ -43,7 +45,7 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
             "join staging.products as p using (product_id) where q.split in ('train', 'dev') order by j.query_id, j.product_id"
         )
         base = registry_of(settings).require().base
-        hyper = {"seed": settings.seed, "epochs": settings.annotator_epochs, "batch_size": 32, "learning_rate": 5e-5}
+        hyper: dict[str, Any] = {"seed": settings.seed, "epochs": settings.annotator_epochs, "batch_size": 16, "learning_rate": 5e-5}
         made = artifacts.make(
             "cross_encoder",
             {"base": base.version, "judged": frame_version(judged), "guideline": guideline.version, **hyper},

@@ -12,7 +12,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from typing import TypeVar
 
 import duckdb
 import pandas as pd
@@ -33,7 +34,6 @@ create table if not exists ledger.appends (
     id integer primary key check (id = 1),
     count_appends bigint not null,
 );
-insert or ignore into ledger.appends values (1, 0);
 
 -- one row per grade that was paid for
 create table if not exists ledger.grades (
@@ -70,7 +70,7 @@ _ROWS = pa.schema(
         ("failure", pa.string()),
     ]
 )
-_ATTEMPTS = 12  # of one append while others append; the waits between them grow to some 10 s in all
+_ATTEMPTS = 12  # of one transaction while others write; the waits between them grow to some 10 s in all
 
 _TAKE_TURN = "update ledger.appends set count_appends = count_appends + 1"
 _APPEND = """
@@ -82,6 +82,7 @@ from new_rows
 anti join ledger.grades using (key)
 """
 
+Result = TypeVar("Result")
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
@@ -93,8 +94,7 @@ class Ledger:
 
     def create(self) -> None:
         """Make the table if it isn't there; what is there stays."""
-        with self._connect() as connection:
-            connection.execute(DDL)
+        _in_turn(self._create_once)
 
     def lookup(self, keys: Iterable[str]) -> pd.DataFrame:
         """The rows of those keys that are known, in order of sequence.
@@ -129,12 +129,13 @@ class Ledger:
         distinct = rows.drop_duplicates("key")
         table = pa.Table.from_pandas(distinct, schema=_ROWS, preserve_index=False)
         table = table.append_column("position", pa.array(range(len(distinct)), pa.int64()))
-        for attempt in range(_ATTEMPTS - 1):
-            try:
-                return self._append_once(table)
-            except duckdb.TransactionException:
-                time.sleep(0.0025 * 2**attempt)  # somebody else appends
-        return self._append_once(table)
+        return _in_turn(lambda: self._append_once(table))
+
+    def _create_once(self) -> None:
+        with self._connect() as connection:
+            connection.execute(DDL)
+            with suppress(duckdb.ConstraintException):  # somebody else has just put the row there
+                connection.execute("insert or ignore into ledger.appends values (1, 0)")
 
     def _append_once(self, table: pa.Table) -> int:
         """One transaction: all of `table` that is new, or nothing."""
@@ -212,6 +213,16 @@ def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, gui
     graded = asked[["query_id", "product_id", "key"]].merge(settled[columns], on="key", how="left", validate="many_to_one")
     graded["is_new"] = graded.index.isin(missing.index)
     return graded.drop(columns="key")
+
+
+def _in_turn(transaction: Callable[[], Result]) -> Result:
+    """Run a transaction, again after a wait where somebody else's got in its way."""
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            return transaction()
+        except duckdb.TransactionException:
+            time.sleep(0.0025 * 2**attempt)
+    return transaction()
 
 
 def _hashes(texts: pd.Series) -> list[str]:

@@ -15,6 +15,7 @@ from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import table_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.history import History
+from whetstone.platform.sql_contracts import check_step
 from whetstone.platform.staleness import Graph, Place, Stale, name_of, stale_partitions
 
 LOG = logging.getLogger("whetstone.build")
@@ -29,6 +30,7 @@ class Outcome:
     up_to_date: set[Place] = field(default_factory=set)
     failed: dict[Place, str] = field(default_factory=dict)
     held_back: dict[Place, str] = field(default_factory=dict)
+    attempted: set[Place] = field(default_factory=set)
 
     def __str__(self) -> str:
         """The last line of a build."""
@@ -97,14 +99,15 @@ class Builder:
         outcome = Outcome()
         while True:
             stale = {s.place for s in self.stale()}
-            todo = (stale & wanted) - set(outcome.failed)
+            todo = (stale & wanted) - outcome.attempted
             groups = dict(self._ready(todo, stale, outcome))
             if not groups:
                 break
             # What belongs to no category goes first and alone: more can run in one go once it is there.
             for partition in [None] if None in groups else sorted(groups, key=str):
                 self._execute(partition, groups[partition], outcome)
-        outcome.held_back = {p: self._waits_for(p, stale) for p in sorted(todo, key=name_of)}
+        left = (stale & wanted) - set(outcome.failed)
+        outcome.held_back = {p: self._waits_for(p, stale) for p in sorted(left, key=name_of)}
         outcome.up_to_date = wanted - outcome.built - set(outcome.failed) - set(outcome.held_back)
         return outcome
 
@@ -144,24 +147,25 @@ class Builder:
         )
         for key in keys:
             self.history.forget(key)
+        if not run.success:
+            outcome.attempted |= {(key, partition) for key in keys}  # tried again by the next build, not by this one
         made = {event.asset_key for event in run.get_asset_materialization_events() if event.asset_key}
         outcome.built |= {(key, partition) for key in made}
         for evaluation in run.get_asset_check_evaluations():
             if evaluation.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
                 self._fail((evaluation.asset_key, partition), f"check {evaluation.check_name}: {evaluation.description or 'did not pass'}", outcome)
+        steps = {handle: key for key in keys for handle in ("__".join(key.path), check_step(table_of(key)))}
         for event in run.all_events:
-            if event.is_step_failure and (failed := {k for k in keys if event.step_key == _step_of(k)}):
+            if event.is_step_failure and (key := steps.get(event.step_key or "")):
                 error = event.step_failure_data.error
                 cause = error.cause if error and error.cause else error
-                self._fail((failed.pop(), partition), (cause.message if cause else "failed").strip(), outcome)
-        if not run.success and not any(place[1] == partition for place in outcome.failed):
-            self._fail((keys[0], partition), "the run failed; see the run in the Dagster UI", outcome)
+                message = (cause.message if cause else "failed").strip()
+                if "DagsterAssetCheckFailedError" not in message:
+                    self._fail((key, partition), message, outcome)
+        if not run.success and not outcome.attempted & set(outcome.failed):
+            self._fail((keys[0], partition), f"run {run.run_id} failed; the Dagster UI shows why", outcome)
 
     def _fail(self, place: Place, message: str, outcome: Outcome) -> None:
         outcome.built.discard(place)
         outcome.failed[place] = message if place not in outcome.failed else f"{outcome.failed[place]}\n{message}"
         LOG.error("%s failed: %s", name_of(place), message)
-
-
-def _step_of(key: dg.AssetKey) -> str:
-    return "__".join(key.path)

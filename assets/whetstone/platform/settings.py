@@ -47,6 +47,7 @@ class Settings(BaseSettings):
 
     annotator: str = Field("cross_encoder", description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only).")
     annotator_epochs: int = Field(3, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
+    tier_confidence: float = Field(0.7, ge=0, le=1, description="A graded pair enters a tier only if its annotator was this sure (a human is).")
     simulated_accuracy: float = Field(0.93, gt=0, le=1, description="Share of right answers of the annotator `simulated`.")
 
     index_dtype: str = Field("bf16", pattern="^(bf16|f16|f32|i8)$", description="USearch scalar type: bf16, f16, f32 or i8.")

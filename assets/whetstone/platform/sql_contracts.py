@@ -151,7 +151,7 @@ def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.Ass
         for name, (query, blocks) in queries.items()
     ]
 
-    @dg.multi_asset_check(name=f"check_{table.replace('.', '__')}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(name=check_step(table), specs=specs, can_subset=True)
     def check_contract(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> Any:
         category = context.partition_key if context.has_partition_key else None
         rows = f"(select * from {table} where category = $category)" if category is not None else table
@@ -177,6 +177,11 @@ def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.Ass
     return check_contract
 
 
+def check_step(table: str) -> str:
+    """Name of the step that runs a table's checks."""
+    return f"check_{table.replace('.', '__')}"
+
+
 def _compile(test: TableTest) -> tuple[str, str]:
     if test.unique:
         return f"unique_{'_'.join(test.unique)}", _unique(list(test.unique))
@@ -187,19 +192,20 @@ def _compile(test: TableTest) -> tuple[str, str]:
         return f"expression_{words}", f"select * from {{rows}} as t where not coalesce({test.expression_is_true}, false)"
     if test.relationships:
         r = test.relationships
-        missing = f"select t.{r.column} from {{rows}} as t anti join {r.to} as parent on t.{r.column} = parent.{r.field}"
-        return f"relationships_{r.column}_{r.to.split('.')[-1]}", f"{missing} where t.{r.column} is not null"
+        missing = f'select t."{r.column}" from {{rows}} as t anti join {r.to} as parent on t."{r.column}" = parent."{r.field}"'
+        return f"relationships_{r.column}_{r.to.split('.')[-1]}", f'{missing} where t."{r.column}" is not null'
     if test.accepted_values:
         a = test.accepted_values
         values = ", ".join("'" + v.replace("'", "''") + "'" if isinstance(v, str) else str(v) for v in a.values)
-        return f"accepted_values_{a.column}", f"select * from {{rows}} as t where {a.column} not in ({values})"
+        return f"accepted_values_{a.column}", f'select * from {{rows}} as t where "{a.column}" not in ({values})'
     raise WhetstoneError("a test in a contract needs one of unique, not_null, expression_is_true, relationships, accepted_values")
 
 
 def _not_null(columns: list[str]) -> str:
-    return f"select * from {{rows}} as t where {' or '.join(f'{c} is null' for c in columns)}"
+    missing = " or ".join(f'"{column}" is null' for column in columns)
+    return f"select * from {{rows}} as t where {missing}"
 
 
 def _unique(columns: list[str]) -> str:
-    names = ", ".join(columns)
+    names = ", ".join(f'"{column}"' for column in columns)
     return f"select {names}, count(*) as count_rows from {{rows}} as t group by {names} having count(*) > 1"

@@ -81,11 +81,13 @@ class Warehouse(DuckDBResource):
     def replace(self, table: str, rows: pd.DataFrame, category: str | None = None) -> Written:
         """Replace a partition (without a category: the whole table) by the rows of a frame, matched by column name.
 
-        An empty frame needs typed columns, or the table's types would be guessed from nothing.
+        An object column without any value is text: DuckDB would guess INTEGER from nothing.
         """
+        empty = [name for name in rows if rows[name].dtype == object and rows[name].isna().all()]
+        typed = f"* replace ({', '.join(f'{_quoted(name)}::varchar as {_quoted(name)}' for name in empty)})" if empty else "*"
         with self.transaction() as connection:
             connection.register("incoming_rows", rows)
-            return replace_select(connection, table, "select * from incoming_rows", category)
+            return replace_select(connection, table, f"select {typed} from incoming_rows", category)
 
     def drop_category(self, category: str) -> None:
         """Remove the rows of a category that left the catalog from every table that has them, in one transaction."""
@@ -116,7 +118,7 @@ def replace_select(
         connection.execute("create or replace temp table new_rows as select $category as category, * from new_rows", {"category": category})
     wanted = columns_of(connection, "new_rows")
     if exists(connection, table) and (existing := columns_of(connection, table)) != wanted:
-        kept = [f'"{name}"' for name, kind in existing.items() if wanted.get(name) == kind]
+        kept = [_quoted(name) for name, kind in existing.items() if wanted.get(name) == kind]
         connection.execute("create or replace temp table old_rows as select * from new_rows limit 0")
         if category is not None and kept:
             connection.execute(f"insert into old_rows by name select {', '.join(kept)} from {table}")
@@ -150,6 +152,10 @@ def exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
 def columns_of(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     """Column names of a relation with their DuckDB types, in order."""
     return {name: kind for name, kind, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _open(database: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:

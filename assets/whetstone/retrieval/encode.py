@@ -16,11 +16,14 @@ import numpy.typing as npt
 import torch
 from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
 
 from whetstone.platform.compute import map_batches
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import file_sha256
 from whetstone.platform.precision import half_precision, pick_device
+
+transformers_logging.disable_progress_bar()  # "Loading weights" a hundred times; training and encoding have bars of their own
 
 PACKAGED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -62,7 +65,7 @@ def encoder_folder(name_or_path: str) -> Path:
         return Path(where).resolve()
     try:
         return Path(snapshot_download(where if "/" in where else f"sentence-transformers/{where}"))
-    except Exception as error:
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, a malformed id is a ValueError
         raise WhetstoneError(f"encoder {name_or_path!r} could not be downloaded: {error}") from error
 
 

@@ -134,7 +134,7 @@ class _Trial:
 def _trials(judgments: pd.DataFrame, products: pd.DataFrame) -> list[_Trial]:
     place = {product_id: position for position, product_id in enumerate(products["product_id"])}
     relevant = judgments[(judgments["grade"] >= RELEVANT_GRADE) & judgments["product_id"].isin(place.keys())]
-    texts = products["text"].to_numpy()
+    texts = list(products["text"])
     said = cache(lambda position: f" {' '.join(words(texts[position]))} ")
     trials = []
     for (_, query), group in relevant.groupby(["query_id", "text"], sort=True):

@@ -39,7 +39,7 @@ def test_same_seed_same_bytes_and_other_seed_other_bytes(tmp_path):
     assert all(content(tmp_path / "a")[file] != content(tmp_path / "c")[file] for file in FILES)
 
 
-def test_products_do_not_depend_on_the_size_of_a_chunk_elsewhere(tmp_path, monkeypatch):
+def test_products_are_written_chunk_by_chunk_and_progress_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("whetstone.catalog.demo.generate.CHUNK_ROWS", 70)
     steps = []
     generate(tmp_path, products=200, queries=10, categories=2, seed=1, progress=lambda *step: steps.append(step))
@@ -131,6 +131,16 @@ def test_texts_are_distinct_and_8_percent_are_misspelt(shop):
     assert shop["queries"]["text"].is_unique
     assert differs.mean() == pytest.approx(0.08, abs=0.005)
     assert (intents.str["is_misspelt"] == differs).all()
+
+
+def test_a_misspelling_is_one_edit_in_one_word(shop):
+    intents = shop["truth"]["intent"].map(json.loads)
+    pairs = zip(shop["queries"]["text"].str.split(), intents.str["spelt"].str.split(), strict=True)
+    for typed, meant in pairs:
+        differing = [(a, b) for a, b in zip(typed, meant, strict=True) if a != b]
+        assert len(differing) <= 1
+        for a, b in differing:
+            assert abs(len(a) - len(b)) <= 1 and a[0] == b[0]
 
 
 def test_frequencies_follow_zipf_and_broad_queries_lead(shop):

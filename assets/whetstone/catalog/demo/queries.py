@@ -31,7 +31,8 @@ FITS_SHARE = 0.8
 WRAPPER_SHARE = 0.06
 PREPOSITIONS = ("for", "for", "for my", "to fit", "to go with")
 PATIENCE = 1_000  # attempts in a row that find nothing new
-NEIGHBOURS = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wqrewtyuoipsafdhgkjlxzvcnmb", strict=False))  # a key next to it on a QWERTY keyboard
+# A key next to each on a QWERTY keyboard.
+NEIGHBOURS = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wqreytiuposafdhgkjkxzvcnbn", strict=True))
 
 
 @dataclass(frozen=True, slots=True)
