@@ -54,7 +54,11 @@ def build(settings: Settings) -> dg.Definitions:
         assets=[*external, *models, *(with_settings(asset, settings) for asset in made)],
         asset_checks=[*checks, *index_checks.CHECKS],
         sensors=[catalog_jobs.feed_sensor, automation_sensor(), sweep_sensor()],
-        resources={"settings": settings, "warehouse": Warehouse(database=str(settings.warehouse_path)), "artifacts": Artifacts(settings.root / "artifacts")},
+        resources={
+            "settings": settings,
+            "warehouse": Warehouse(database=str(settings.warehouse_path)),
+            "artifacts": Artifacts(settings.root / "artifacts"),
+        },
         executor=dg.in_process_executor,
     )
 

@@ -29,12 +29,12 @@ class Shop:
 
         return dagster_instance(self.settings)
 
-    def builder(self):  # noqa: ANN201
+    def builder(self):
         from whetstone.cli import open_builder
 
         return open_builder(self.settings)
 
-    def warehouse(self):  # noqa: ANN201
+    def warehouse(self):
         from whetstone.platform.warehouse import Warehouse
 
         return Warehouse(database=str(self.settings.warehouse_path))
@@ -75,7 +75,14 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory, mini_encoder: Path) -> 
 
     home = tmp_path_factory.mktemp("home")
     settings = Settings(
-        home=home, source="demo", encoder=str(mini_encoder), depth=60, candidates_per_rule=8, similar_per_query=4, annotator_epochs=1, index_dtype="f32"
+        home=home,
+        source="demo",
+        encoder=str(mini_encoder),
+        depth=60,
+        candidates_per_rule=8,
+        similar_per_query=4,
+        annotator_epochs=1,
+        index_dtype="f32",
     )
     generate(settings.data_dir, products=240, queries=60, categories=3, seed=1)
     shop = Shop(settings)

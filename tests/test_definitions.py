@@ -37,7 +37,14 @@ def test_the_picture_of_the_architecture_is_the_graph(definitions) -> None:
 
 def test_every_table_has_blocking_checks(definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    for name in ("staging.products", "staging.queries", "marts.bm25_run", "marts.disagreement_sets", "marts.grades", "marts.curriculum_tiers"):
+    for name in (
+        "staging.products",
+        "staging.queries",
+        "marts.bm25_run",
+        "marts.disagreement_sets",
+        "marts.grades",
+        "marts.curriculum_tiers",
+    ):
         checks = graph.get(dg.AssetKey(name.split("."))).check_keys
         assert {"columns"} <= {check.name for check in checks}, name
         assert any(check.name.startswith("unique") for check in checks), name

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -232,7 +232,9 @@ def load_definitions(values: Settings) -> dg.Definitions:
     """The project's definitions, from its `definitions.py`."""
     spec = importlib.util.spec_from_file_location("definitions", PROJECT / "definitions.py")
     if spec is None or spec.loader is None:
-        raise WhetstoneError(f"{PROJECT / 'definitions.py'} is missing: whetstone runs in a clone of its repository, installed with pip install -e")
+        raise WhetstoneError(
+            f"{PROJECT / 'definitions.py'} is missing: whetstone runs in a clone of its repository, installed with pip install -e"
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     built: dg.Definitions = module.build(values)
@@ -281,9 +283,6 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-
 
 
 if __name__ == "__main__":

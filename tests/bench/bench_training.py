@@ -27,7 +27,7 @@ from whetstone.encoder.dev_evaluator import DevSet
 from whetstone.encoder.recipes import Stage
 from whetstone.encoder.stages import train_stage
 from whetstone.platform.precision import has_bf16
-from whetstone.retrieval.encode import resolve_encoder
+from whetstone.platform.weights import encoder_folder
 
 ENCODER = "all-MiniLM-L6-v2"
 WORDS = [
@@ -77,7 +77,7 @@ def rows(count: int) -> pd.DataFrame:
 def plain(frame: pd.DataFrame, steps: int, batch: int, bf16: bool) -> None:
     """What a user would write."""
     with tempfile.TemporaryDirectory() as folder:
-        model = SentenceTransformer(resolve_encoder(ENCODER), device="cpu")
+        model = SentenceTransformer(str(encoder_folder(ENCODER)), device="cpu")
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder,
             use_cpu=True,
@@ -110,7 +110,7 @@ def ours(frame: pd.DataFrame, steps: int, batch: int) -> None:
         evaluations_per_epoch=1,
     )
     with tempfile.TemporaryDirectory() as folder:
-        train_stage(Path(folder) / "model", resolve_encoder(ENCODER), stage, frame, dev, seed=0, device="cpu")
+        train_stage(Path(folder) / "model", str(encoder_folder(ENCODER)), stage, frame, dev, seed=0, device="cpu")
 
 
 def main() -> None:

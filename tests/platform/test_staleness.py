@@ -1,6 +1,5 @@
 """A toy graph of two categories: raw -> a -> b -> all -> c, each with a content that the test decides."""
 
-
 import dagster as dg
 import pytest
 
@@ -35,7 +34,9 @@ class World:
     def make(self, name: str, deps: list[str], by_category: bool = True) -> dg.AssetsDefinition:
         world = self
 
-        @asset(schema="marts", name=name, group="g", kinds={"python"}, deps=deps, by_category=by_category, version=self.versions.get(name, "1"))
+        @asset(
+            schema="marts", name=name, group="g", kinds={"python"}, deps=deps, by_category=by_category, version=self.versions.get(name, "1")
+        )
         def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             """A toy."""
             partition = context.partition_key if by_category else None
@@ -158,9 +159,9 @@ def test_selections(world) -> None:
     assert names(select="b+", categories=None) == ["b", "c", "whole"]
     assert names(select="group:g", categories=None) == ["a", "b", "c", "whole"]
     assert {p[1] for p in builder.selected(None, ["toys"])} == {"toys", None}
-    with pytest.raises(WhetstoneError, match="no asset or group.*assets are a, b, c"):
+    with pytest.raises(WhetstoneError, match=r"no asset or group.*assets are a, b, c"):
         builder.selected("nonsense", None)
-    with pytest.raises(WhetstoneError, match="unknown category tools.*books, toys"):
+    with pytest.raises(WhetstoneError, match=r"unknown category tools.*books, toys"):
         builder.selected(None, ["tools"])
 
 

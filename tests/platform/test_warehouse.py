@@ -67,13 +67,15 @@ def test_the_content_version_ignores_order_and_nothing_else(values, random) -> N
 
 
 def test_an_empty_frame_makes_text_columns(warehouse) -> None:
-    warehouse.replace("marts.t", rows(query_id=[], score=np.array([], dtype=float), none=[]).astype({"query_id": object, "none": object}), "toys")
+    warehouse.replace(
+        "marts.t", rows(query_id=[], score=np.array([], dtype=float), none=[]).astype({"query_id": object, "none": object}), "toys"
+    )
     warehouse.replace("marts.t", rows(query_id=["a"], score=[0.5], none=[None]), "books")
     assert warehouse.table("marts.t")[["query_id", "score"]].values.tolist() == [["a", 0.5]]
 
 
 def test_a_table_that_was_never_built_is_named(warehouse) -> None:
-    with pytest.raises(WhetstoneError, match="marts.nothing.*--select nothing"):
+    with pytest.raises(WhetstoneError, match=r"marts\.nothing.*--select nothing"):
         warehouse.table("marts.nothing")
 
 

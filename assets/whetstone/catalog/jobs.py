@@ -19,6 +19,7 @@ from whetstone.platform.partitions import categories
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse, exists
+from whetstone.platform.weights import encoder_folder
 
 
 @dataclass
@@ -49,7 +50,7 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
         (f"raw.{table}", None): (version, {"dagster/row_count": landed["counts"].get(table, 0)})
         for table, version in landed["versions"].items()
     }
-    incumbent = registry_of(settings).start(settings.encoder, lambda: _base_encoder(settings)).incumbent
+    incumbent = registry_of(settings).start(settings.encoder, lambda: encoder_folder(settings.encoder)).incumbent
     versions[("models.incumbent_encoder", None)] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
 
     known, wanted = set(categories(instance)), set(landed["category_versions"])
@@ -87,7 +88,7 @@ def feed_sensor(
         feed = refresh(settings, warehouse, context.instance)
     except WhetstoneError as error:
         return dg.SkipReason(str(error))
-    requests = [CATEGORIES.build_add_request(feed.added)] if feed.added else []
+    requests: list[Any] = [CATEGORIES.build_add_request(feed.added)] if feed.added else []
     requests += [CATEGORIES.build_delete_request(feed.removed)] if feed.removed else []
     if not feed.events and not requests:
         return dg.SkipReason("the source's files hold what was landed last")
@@ -102,9 +103,10 @@ def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]
     from whetstone.platform.files import file_sha256
 
     source = open_source(settings, require_files=True)
-    code = [file_sha256(Path(module.__file__)) for module in (landing, text)]  # a landing by other code is another landing
+    code = [file_sha256(Path(str(module.__file__))) for module in (landing, text)]  # a landing by other code is another landing
     state, path = fingerprint(source) + "".join(code), settings.root / "feed.json"
-    if path.exists() and (last := json.loads(path.read_text())).get("fingerprint") == state:
+    last: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if last.get("fingerprint") == state:
         with warehouse.get_connection() as connection:
             if all(exists(connection, f"raw.{table}") for table in ("catalog", "queries", "judgments", "engagement")):
                 return last
@@ -113,9 +115,3 @@ def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]
     landed["versions"]["synonyms"] = file_sha256(source.synonyms) if source.synonyms else "none"
     atomic_write(path, json.dumps({**landed, "fingerprint": state}, indent=1))
     return landed
-
-
-def _base_encoder(settings: Settings) -> Any:
-    from whetstone.retrieval.encode import encoder_folder
-
-    return encoder_folder(settings.encoder)

@@ -22,7 +22,9 @@ def token_similar(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
     category = context.partition_key
     pairs, dropped = similar_pairs(
         warehouse.table("staging.products", category, "product_id, text"),
-        warehouse.read("select query_id, text from staging.queries where category = $c and split = 'train' order by query_id", {"c": category}),
+        warehouse.read(
+            "select query_id, text from staging.queries where category = $c and split = 'train' order by query_id", {"c": category}
+        ),
         warehouse.table("marts.disagreement_sets", category, "query_id, product_id"),
         settings.similar_low,
         settings.similar_high,
@@ -42,7 +44,7 @@ def channel_overlap(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     found = warehouse.table("marts.disagreement_sets", category)
     table = overlap({c.name: found.loc[found[f"{c.name}_rank"].notna(), ["query_id", "product_id"]] for c in CHANNELS})
     written = warehouse.replace("marts.channel_overlap", table, category)
-    shares = {f"overlap_{row.left}_{row.right}": float(row.overlap) for row in table.itertuples() if row.count_queries}
+    shares = {f"overlap_{row['left']}_{row['right']}": float(row["overlap"]) for _, row in table.iterrows() if row["count_queries"]}
     return result(written, metadata={**shares, "heat_map": dg.MetadataValue.md(embed(figure_png(heatmap(table)), "overlap"))})
 
 

@@ -42,7 +42,6 @@ from whetstone.encoder.recipes import Stage
 from whetstone.encoder.samplers import conflict_free
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.precision import has_bf16, pick_device
-from whetstone.retrieval.encode import resolve_encoder
 
 BUILDERS = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
 
@@ -103,7 +102,7 @@ def train_stage(
     began = perf_counter()
     device = pick_device(device)
     # a model of its own: `load_encoder` shares what it loads, and training changes the weights in place
-    model = SentenceTransformer(resolve_encoder(str(start)), device=device)
+    model = SentenceTransformer(str(start), device=device)
     choice = _BestOnDev(model, DevEvaluator(dev), stage, folder, progress)
     choice.judge(0)
     skipped, learned = None, {}

@@ -75,7 +75,8 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> pd.DataFr
         encoders: the encoders to compare, `base` first.
 
     Returns:
-        One row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems), query_id, split, segment, the metrics.
+        One row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems),
+        query_id, split, segment, the metrics.
 
     Raises:
         WhetstoneError: no dev or test query has a judgment, so nothing can be measured.

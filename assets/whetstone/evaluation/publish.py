@@ -58,16 +58,21 @@ def gather(read: Read, settings: Settings, decision: Mapping[str, Any], created_
         reason=decision["reason"],
         further={
             "annotators": _records(
-                read("select settled_by as annotator, count(*) as grades, avg(confidence) as mean_confidence from marts.grades group by 1 order by 1")
+                read(
+                    "select settled_by as annotator, count(*) as grades, avg(confidence) as mean_confidence from marts.grades "
+                    "group by 1 order by 1"
+                )
             ),
             "tiers": _records(
-                read("select tier, count(*) as pairs, count(distinct query_id) as queries from marts.curriculum_tiers group by 1 order by 1")
+                read(
+                    "select tier, count(*) as pairs, count(distinct query_id) as queries from marts.curriculum_tiers group by 1 order by 1"
+                )
             ),
             "overlap": _records(
                 read(
                     'select "left", "right", sum(overlap * count_queries) / sum(count_queries) as overlap, '
                     "sum(jaccard * count_queries) / sum(count_queries) as jaccard, sum(count_queries) as count_queries "
-                    'from marts.channel_overlap where count_queries > 0 group by 1, 2 order by 1, 2'
+                    "from marts.channel_overlap where count_queries > 0 group by 1, 2 order by 1, 2"
                 )
             ),
             "versions": {name: version for name, version in encoders_of(table).items()},

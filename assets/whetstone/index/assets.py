@@ -37,7 +37,9 @@ def product_vectors(
 
     inputs = {"category": context.partition_key, "encoder": champion.version, "products": frame_version(keys)}
     made = artifacts.make("vectors", inputs, write)
-    return result(artifact=made, metadata={"dagster/row_count": len(products), "encoder": champion.name, "dimensions": made.facts["dimensions"]})
+    return result(
+        artifact=made, metadata={"dagster/row_count": len(products), "encoder": champion.name, "dimensions": made.facts["dimensions"]}
+    )
 
 
 @asset(
@@ -76,7 +78,10 @@ def search_index(
 
     made = artifacts.make("index", {"vectors": vectors.version, **parameters}, write)
     size = sum(file.stat().st_size for file in made.path.iterdir())
-    return result(artifact=made, metadata={"dagster/row_count": made.facts["count"], "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))})
+    return result(
+        artifact=made,
+        metadata={"dagster/row_count": made.facts["count"], "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))},
+    )
 
 
 ASSETS = [product_vectors, search_index]

@@ -61,7 +61,9 @@ class Builder:
         """
         unknown = sorted(set(categories or []) - set(self.history.categories))
         if unknown:
-            raise WhetstoneError(f"unknown category {', '.join(unknown)}; the catalog has {', '.join(self.history.categories) or 'none yet'}")
+            raise WhetstoneError(
+                f"unknown category {', '.join(unknown)}; the catalog has {', '.join(self.history.categories) or 'none yet'}"
+            )
         keys = self._keys(select) if select else set(self.graph.nodes)
         places = [p for node in self.graph.nodes.values() if node.key in keys for p in self.graph.places(node, self.history.categories)]
         return {p for p in places if not categories or p[1] is None or p[1] in categories}
@@ -77,7 +79,8 @@ class Builder:
             else:
                 keys = {by_name[name]} if name in by_name else set()
             if not keys:
-                raise WhetstoneError(f"--select {term}: no asset or group has that name; assets are {', '.join(sorted(k.path[-1] for k in self.graph.nodes))}")
+                known = ", ".join(sorted(key.path[-1] for key in self.graph.nodes))
+                raise WhetstoneError(f"--select {term}: no asset or group has that name; assets are {known}")
             chosen |= keys
             chosen |= self._related(keys, up=True) if term.startswith("+") else set()
             chosen |= self._related(keys, up=False) if term.endswith("+") else set()
@@ -153,15 +156,17 @@ class Builder:
         outcome.built |= {(key, partition) for key in made}
         for evaluation in run.get_asset_check_evaluations():
             if evaluation.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
-                self._fail((evaluation.asset_key, partition), f"check {evaluation.check_name}: {evaluation.description or 'did not pass'}", outcome)
+                self._fail(
+                    (evaluation.asset_key, partition), f"check {evaluation.check_name}: {evaluation.description or 'did not pass'}", outcome
+                )
         steps = {handle: key for key in keys for handle in ("__".join(key.path), check_step(table_of(key)))}
         for event in run.all_events:
-            if event.is_step_failure and (key := steps.get(event.step_key or "")):
+            if event.is_step_failure and (failed := steps.get(event.step_key or "")):
                 error = event.step_failure_data.error
                 cause = error.cause if error and error.cause else error
                 message = (cause.message if cause else "failed").strip()
                 if "DagsterAssetCheckFailedError" not in message:
-                    self._fail((key, partition), message, outcome)
+                    self._fail((failed, partition), message, outcome)
         if not run.success and not outcome.attempted & set(outcome.failed):
             self._fail((keys[0], partition), f"run {run.run_id} failed; the Dagster UI shows why", outcome)
 

@@ -92,7 +92,6 @@ class History:
                     unpassed.setdefault((key.asset_key, partition), []).append(key.name)
         return unpassed
 
-
     def _passed_checks(self) -> set[tuple[dg.AssetCheckKey, str | None, int]]:
         """Check, partition and materialisation of every check whose latest execution passed.
 
@@ -101,9 +100,7 @@ class History:
         checks = AssetCheckExecutionsTable.c
         newest = db.select(db.func.max(checks.id)).group_by(checks.asset_key, checks.check_name, checks.partition)
         columns = [checks.asset_key, checks.check_name, checks.partition, checks.materialization_event_storage_id]
-        query = db.select(*columns).where(
-            checks.id.in_(newest), checks.execution_status == AssetCheckExecutionRecordStatus.SUCCEEDED.value
-        )
+        query = db.select(*columns).where(checks.id.in_(newest), checks.execution_status == AssetCheckExecutionRecordStatus.SUCCEEDED.value)
         storage: Any = self.instance.event_log_storage
         with storage.index_connection() as connection:
             rows = connection.execute(query).fetchall()

@@ -23,7 +23,7 @@ def pick_device(name: str = "auto") -> str:
 def has_bf16(device: str) -> bool:
     """Whether bf16 matrix products are done by hardware on this device (`cpu` or `cuda[:n]`)."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return "amx_bf16" in flags or "avx512_bf16" in flags

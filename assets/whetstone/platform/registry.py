@@ -53,7 +53,9 @@ class Registry:
             encoders = {role: Encoder(**state[role]) for role in ("base", "incumbent", "champion")}
             return Pointers(state["setting"], **encoders, cycle=state["cycle"], previous=tuple(Encoder(**e) for e in state["previous"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise WhetstoneError(f"{self.path} is damaged ({error}); restore it, or delete it to start again from the base encoder") from error
+            raise WhetstoneError(
+                f"{self.path} is damaged ({error}); restore it, or delete it to start again from the base encoder"
+            ) from error
 
     def require(self) -> Pointers:
         """The pointers of a source that was built before."""

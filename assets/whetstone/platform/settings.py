@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     seed: int = Field(0, description="Seed of everything that draws random numbers.")
 
     depth: int = Field(500, ge=1, description="How many products each channel keeps per query ([A] section 3: 500).")
-    found_share: float = Field(0.1, gt=0, le=1, description="A channel found a product if it ranks in this share of the category (to `depth`).")
+    found_share: float = Field(
+        0.1, gt=0, le=1, description="A channel found a product if it ranks in this share of the category (to `depth`)."
+    )
     found_least: int = Field(20, ge=1, description="...but always if it ranks among this many.")
     bm25_k1: float = Field(1.2, ge=0, description="BM25 term-frequency saturation.")
     bm25_b: float = Field(0.5, ge=0, le=1, description="BM25 length normalisation.")
@@ -45,9 +47,13 @@ class Settings(BaseSettings):
     positives_per_query: int = Field(50, ge=1, description="Most positives a query keeps in its tiers ([A]: 50).")
     negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
 
-    annotator: str = Field("cross_encoder", description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only).")
+    annotator: str = Field(
+        "cross_encoder", description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only)."
+    )
     annotator_epochs: int = Field(3, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
-    tier_confidence: float = Field(0.7, ge=0, le=1, description="A graded pair enters a tier only if its annotator was this sure (a human is).")
+    tier_confidence: float = Field(
+        0.7, ge=0, le=1, description="A graded pair enters a tier only if its annotator was this sure (a human is)."
+    )
     simulated_accuracy: float = Field(0.93, gt=0, le=1, description="Share of right answers of the annotator `simulated`.")
 
     index_dtype: str = Field("bf16", pattern="^(bf16|f16|f32|i8)$", description="USearch scalar type: bf16, f16, f32 or i8.")
@@ -55,7 +61,6 @@ class Settings(BaseSettings):
     index_expansion_add: int = Field(512, ge=1, description="USearch candidates looked at when a vector is added.")
     index_expansion_search: int = Field(256, ge=1, description="USearch candidates looked at when searching.")
     index_recall_floor: float = Field(0.99, ge=0, le=1, description="Recall@10 against exact search under which the index check blocks.")
-
 
     @field_validator("home", "data")
     @classmethod

@@ -145,7 +145,9 @@ def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.Ass
     partitions = CATEGORIES if by_category else None
     key = key_of(table)
     specs = [
-        dg.AssetCheckSpec("columns", asset=key, blocking=True, description="The table's columns are those of its contract.", partitions_def=partitions)
+        dg.AssetCheckSpec(
+            "columns", asset=key, blocking=True, description="The table's columns are those of its contract.", partitions_def=partitions
+        )
     ] + [
         dg.AssetCheckSpec(name, asset=key, blocking=blocks, description=f"```sql\n{query}\n```", partitions_def=partitions)
         for name, (query, blocks) in queries.items()

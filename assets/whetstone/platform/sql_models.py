@@ -74,12 +74,16 @@ def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
     tree = statements[0]
     for table in list(_tables(tree)):
         if (select := ephemeral.get(f"{table.db}.{table.name}")) is not None:
-            subquery = exp.Subquery(this=sqlglot.parse_one(select, dialect="duckdb"), alias=table.args.get("alias") or exp.to_identifier(table.name))
+            subquery = exp.Subquery(
+                this=sqlglot.parse_one(select, dialect="duckdb"), alias=table.args.get("alias") or exp.to_identifier(table.name)
+            )
             table.replace(subquery)
     tables = {f"{t.db}.{t.name}": t for t in _tables(tree)}
     for name, node in tables.items():
         if not node.db:
-            raise WhetstoneError(f"{path}:{_line(text, node.name)}: table {name.strip('.')} has no schema; write `schema.{name.strip('.')}`")
+            raise WhetstoneError(
+                f"{path}:{_line(text, node.name)}: table {name.strip('.')} has no schema; write `schema.{name.strip('.')}`"
+            )
     parameters = sorted({str(p.this if isinstance(p.this, str) else p.this.name) for p in tree.find_all(exp.Parameter, exp.Placeholder)})
     return SqlModel(
         schema=path.parent.name,
@@ -111,7 +115,9 @@ def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str]
         text = Path(model.source).read_text()
         for table in model.tables:
             if table not in tables:
-                raise WhetstoneError(f"{model.source}:{_line(text, table)}: reads unknown table {table}; known are {', '.join(sorted(tables))}")
+                raise WhetstoneError(
+                    f"{model.source}:{_line(text, table)}: reads unknown table {table}; known are {', '.join(sorted(tables))}"
+                )
         for parameter in set(model.parameters) - {"category"} - set(names):
             raise WhetstoneError(f"{model.source}:{_line(text, '$' + parameter)}: ${parameter} is no setting and no word of the guideline")
     return models

@@ -81,7 +81,6 @@ class Graph:
                 found += [(parent, partition)] if same else self.places(self.nodes[parent], categories)
         return found
 
-
     def state_of(self, stale: Stale, history: History) -> str:
         """What the partition would be made from now: the same state is never requested twice, even if it keeps failing."""
         node = self.nodes[stale.key]

