@@ -34,7 +34,7 @@ test: lint types  ## lint, types, tests
 	$(BIN)/python -m pytest
 
 bench: install  ## speed and memory against named peers
-	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -s
+	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
 
 clean:
 	rm -rf .whetstone .pytest_cache .mypy_cache .ruff_cache

@@ -34,7 +34,6 @@ def _stage_asset(recipe: Recipe, name: str, before: str | None, guideline: Guide
         nightly=True,
         description=f"Checkpoint of the stage `{name}` of recipe `{recipe.name}` (loss: {stage.loss}), the best on dev queries.",
         metadata={"recipe": dg.MetadataValue.json(stage.model_dump(mode="json"))},
-        pool="training",
     )
     def checkpoint(
         context: dg.AssetExecutionContext,

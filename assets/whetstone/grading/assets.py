@@ -27,7 +27,6 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         uses=["encoder", "seed", "annotator_epochs"],
         version=f"1-{guideline.version}",
         by_category=False,
-        pool="training",
     )
     def cross_encoder(
         context: dg.AssetExecutionContext,
@@ -73,7 +72,6 @@ def _grades(guideline: Guideline, annotator_deps: list[str]) -> dg.AssetsDefinit
         deps=["marts.grade_candidates", "staging.judgments", *annotator_deps],
         uses=["annotator", "simulated_accuracy", "seed"],
         version=f"1-{guideline.version}",
-        pool="training",
     )
     def grades(
         context: dg.AssetExecutionContext,

@@ -48,7 +48,6 @@ def asset(
     nightly: bool = False,
     description: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-    pool: str | None = None,
 ) -> Callable[[Callable[..., dg.MaterializeResult]], dg.AssetsDefinition]:
     """Declare an asset. `deps` are tables or artifacts as `schema.name`; `version` is bumped when the code's answer changes."""
 
@@ -74,7 +73,6 @@ def asset(
             automation_condition=NIGHTLY_IF_CHANGED if nightly else ON_CONTENT_CHANGE,
             code_version=version,
             metadata={**(metadata or {}), "whetstone/uses": list(uses)},
-            pool=pool,
         )(with_inputs)
 
     return declare
