@@ -147,10 +147,10 @@ def source_check() -> None:
 
 @app.command("demo-catalog")
 def demo_catalog(
-    products: Annotated[int, typer.Option(min=1)] = 3000,
-    queries: Annotated[int, typer.Option(min=1)] = 600,
-    categories: Annotated[int, typer.Option(min=1)] = 6,
-    seed: Annotated[int, typer.Option()] = 0,
+    products: Annotated[int, typer.Option(min=1, help="Products.")] = 2000,
+    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 400,
+    categories: Annotated[int, typer.Option(min=1, help="Root categories.")] = 5,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write (default: where the source `demo` looks).")] = None,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing if the folder is there.")] = False,
 ) -> None:

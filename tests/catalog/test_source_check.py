@@ -177,15 +177,28 @@ def test_an_encoding_that_the_sql_names_is_fine(shop: Any) -> None:
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
-def test_a_bad_byte_is_found_across_blocks(shop: Any, is_packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whetstone.catalog.source_check._BLOCK_BYTES", 4)
+def test_a_bad_byte_is_found_with_its_place(shop: Any, is_packed: bool) -> None:
     name = "queries.csv.gz" if is_packed else "queries.csv"
     shop.spec(files=FILES | {"queries": {"path": name}})
-    text = "é\n🍵🍵\nab".encode() + b"\xe2\x82" + b"\n"  # a euro sign without its last byte, split between two blocks
+    text = "é\n🍵🍵\nab".encode() + b"\xe2\x82" + b"\n"  # a euro sign without its last byte
     (shop.data / name).write_bytes(gzip.compress(text) if is_packed else text)
     problem = next(problem for problem in check(shop) if problem.kind == "bad encoding")
     assert problem.row == 3
     assert f"byte {text.index(bytes([0xE2]))} " in problem.message
+
+
+def test_nul_characters_in_ids_names_and_texts_are_found_and_refused(shop: Any, rows: Rows) -> None:
+    shop.write("products", [*rows("products"), {"id": "p\0", "title": "Spade\0", "brand": "\0A", "path": ["Gar\0den"]}])
+    shop.write("queries", [*rows("queries"), {"id": "q9", "text": "a\0b", "split": "train"}])
+    assert brief(check(shop)) == [
+        ("products.ndjson", 5, "product_id", "NUL character"),
+        ("products.ndjson", 5, "title", "NUL character"),
+        ("products.ndjson", 5, "brand", "NUL character"),
+        ("products.ndjson", 5, "category_path", "unknown category"),
+        ("queries.ndjson", 4, "text", "NUL character"),
+    ]
+    with pytest.raises(WhetstoneError, match=r"NUL character in 1 row: row 5.*take the NUL characters out of title"):
+        land(duckdb.connect(":memory:"), shop.load())
 
 
 def test_render_caps_rows_but_counts_all() -> None:

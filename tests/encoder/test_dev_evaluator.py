@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import ndcg_score
 
-from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, build_dev_set, ndcg_at
+from whetstone.encoder import dev_evaluator
+from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, DevSet, build_dev_set
 from whetstone.platform.errors import WhetstoneError
 
 GAINS = {4: 1.0, 2: 0.1, 1: 0.01, 0: 0.0}
@@ -33,25 +32,28 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return queries, products, judgments
 
 
-def test_ndcg_by_hand() -> None:
-    gains = np.array([[0.0, 1.0, 0.1]])
-    scores = np.array([[0.9, 0.5, 0.7]])  # order: 0, 0.1, 1
-    expected = (0.1 / math.log2(3) + 1 / 2) / (1 + 0.1 / math.log2(3))
-    assert ndcg_at(scores, gains)[0] == pytest.approx(expected, abs=1e-12)
+def ndcg_of(scores: list[float], gains: list[float], monkeypatch: pytest.MonkeyPatch) -> float:
+    """What the evaluator says of an encoder that gives one query these scores."""
+    dev = DevSet(("query",), tuple(map(str, scores)), np.zeros(len(gains), dtype=int), np.arange(len(gains)), np.array(gains))
+    monkeypatch.setattr(
+        dev_evaluator, "encode", lambda model, texts: np.array([[1.0 if text == "query" else float(text)] for text in texts])
+    )
+    return DevEvaluator(dev)(None)[METRIC]
 
 
-@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 30), st.integers(1, 12))
-def test_ndcg_agrees_with_scikit_learn(seed: int, rows: int, width: int, depth: int) -> None:
-    rng = np.random.default_rng(seed)
-    scores = rng.permuted(np.tile(np.arange(width, dtype=float), (rows, 1)), axis=1)
-    gains = rng.choice([0.0, 0.01, 0.1, 1.0], size=(rows, width))
-    gains[:, 0] = 1.0
-    assert ndcg_at(scores, gains, depth).mean() == pytest.approx(ndcg_score(gains, scores, k=depth), abs=1e-12)
+@pytest.mark.parametrize("unjudged", [0, 8])
+def test_ndcg_by_hand(unjudged: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # order: `unjudged` products without a gain, then 0, 0.1, 1; the tenth place is the last that counts
+    value = ndcg_of([0.9, 0.5, 0.7, *[1.0] * unjudged], [0.0, 1.0, 0.1], monkeypatch)
+    third = 1 / math.log2(4) if not unjudged else 0
+    expected = (0.1 / math.log2(3 + unjudged) + third) / (1 + 0.1 / math.log2(3))
+    assert value == pytest.approx(expected, abs=1e-12)
 
 
-def test_equal_scores_keep_the_order_of_products() -> None:
-    assert ndcg_at(np.zeros((1, 3)), np.array([[1.0, 0, 0]]), 1)[0] == 1
-    assert ndcg_at(np.zeros((1, 3)), np.array([[0, 0, 1.0]]), 1)[0] == 0
+def test_equal_scores_share_their_places_whatever_the_order_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = (1 + 1 / math.log2(3) + 1 / math.log2(4)) / 3
+    assert ndcg_of([0.5, 0.5, 0.5], [1.0, 0, 0], monkeypatch) == pytest.approx(expected)
+    assert ndcg_of([0.5, 0.5, 0.5], [0, 0, 1.0], monkeypatch) == pytest.approx(expected)
 
 
 def test_only_dev_queries_with_a_gain_count() -> None:

@@ -108,7 +108,7 @@ def test_same_seed_same_weights(tiny_encoder: Path, material: Material, dev: Dev
         train_stage(tmp_path / name, tiny_encoder, stage(), rows, dev, seed=seed, device="cpu")
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
-    assert results[0] == results[1]  # wall-clock is left out of the comparison
+    assert results[0] == results[1]
     assert results[0].loss_curve != results[2].loss_curve
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert torch.equal(state, torch.random.get_rng_state())

@@ -7,24 +7,23 @@ from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
+_LANDED = {
+    "catalog": "Products as the feed landed them, by category. The feed reports a new version when a category's rows changed.",
+    "queries": "Queries as the feed landed them, with their segment.",
+    "judgments": "Human judgments as the feed landed them.",
+    "engagement": "Clicks, carts and purchases as the feed landed them.",
+    "synonyms": "The source's synonym file in Solr's format, if it has one.",
+}
 EXTERNAL = [
     dg.AssetSpec(
-        ["raw", "catalog"],
-        partitions_def=CATEGORIES,
+        ["raw", name],
+        description=description,
+        partitions_def=CATEGORIES if name == "catalog" else None,
         group_name="sources",
         kinds={"duckdb"},
         owners=OWNERS,
-        description="Products as the feed landed them, by category. The feed reports a new version when a category's rows changed.",
-    ),
-    *(
-        dg.AssetSpec(["raw", name], group_name="sources", kinds={"duckdb"}, owners=OWNERS, description=description)
-        for name, description in {
-            "queries": "Queries as the feed landed them, with their segment.",
-            "judgments": "Human judgments as the feed landed them.",
-            "engagement": "Clicks, carts and purchases as the feed landed them.",
-            "synonyms": "The source's synonym file in Solr's format, if it has one.",
-        }.items()
-    ),
+    )
+    for name, description in _LANDED.items()
 ]
 
 

@@ -5,7 +5,7 @@ landing in place.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import dagster as dg
 
 from whetstone.platform.asset import key_of
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.files import atomic_write
+from whetstone.platform.files import atomic_write, file_sha256
 from whetstone.platform.history import History
-from whetstone.platform.partitions import categories
+from whetstone.platform.partitions import CATEGORIES, categories
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse, exists
@@ -39,29 +39,24 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
         WhetstoneError: the files break a contract; nothing was changed.
     """
     landed = _land_if_changed(settings, warehouse)
-    versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {
-        ("raw.catalog", category): (
-            version,
-            {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]},
-        )
-        for category, version in landed["category_versions"].items()
-    }
-    versions |= {
-        (f"raw.{table}", None): (version, {"dagster/row_count": landed["counts"].get(table, 0)})
-        for table, version in landed["versions"].items()
-    }
+    versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {}
+    for category, version in landed["category_versions"].items():
+        metadata = {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]}
+        versions["raw.catalog", category] = (version, metadata)
+    for table, version in landed["versions"].items():
+        versions[f"raw.{table}", None] = (version, {"dagster/row_count": landed["counts"].get(table, 0)})
     incumbent = registry_of(settings).start(settings.encoder, lambda: encoder_folder(settings.encoder)).incumbent
-    versions[("models.incumbent_encoder", None)] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
+    versions["models.incumbent_encoder", None] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
 
     known, wanted = set(categories(instance)), set(landed["category_versions"])
     feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])
     history = History(instance)
     for (table, partition), (version, metadata) in sorted(versions.items(), key=str):
-        last = history.latest(key_of(table)).get(partition)
+        key = key_of(table)
+        last = history.latest(key).get(partition)
         if last is None or last.data_version != version:
-            feed.events.append(
-                dg.AssetMaterialization(key_of(table), partition=partition, metadata=metadata, tags={"dagster/data_version": version})
-            )
+            tags = {"dagster/data_version": version}
+            feed.events.append(dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags))
     for category in feed.removed:
         warehouse.drop_category(category)
     return feed
@@ -82,8 +77,6 @@ def feed_sensor(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse
 ) -> dg.SensorResult | dg.SkipReason:
     """Lands changed files and reports changed categories."""
-    from whetstone.platform.partitions import CATEGORIES
-
     try:
         feed = refresh(settings, warehouse, context.instance)
     except WhetstoneError as error:
@@ -96,21 +89,18 @@ def feed_sensor(
 
 
 def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from whetstone.catalog import landing, text
+    from whetstone.catalog import contracts, landing, reading, slugs, text
     from whetstone.catalog.source import fingerprint, open_source
-    from whetstone.platform.files import file_sha256
 
     source = open_source(settings, require_files=True)
-    code = [file_sha256(Path(str(module.__file__))) for module in (landing, text)]  # a landing by other code is another landing
-    state, path = fingerprint(source) + "".join(code), settings.root / "feed.json"
+    modules = (contracts, landing, reading, slugs, text)  # a landing by other code is another landing
+    state = "".join([fingerprint(source), *(file_sha256(Path(str(module.__file__))) for module in modules)])
+    path = settings.root / "feed.json"
     last: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    if last.get("fingerprint") == state:
-        with warehouse.get_connection() as connection:
-            if all(exists(connection, f"raw.{table}") for table in ("catalog", "queries", "judgments", "engagement")):
-                return last
     with warehouse.get_connection() as connection:
+        tables = ("catalog", "queries", "judgments", "engagement")
+        if last.get("fingerprint") == state and all(exists(connection, f"raw.{table}") for table in tables):
+            return last
         landed = asdict(landing.land(connection, source))
     landed["versions"]["synonyms"] = file_sha256(source.synonyms) if source.synonyms else "none"
     atomic_write(path, json.dumps({**landed, "fingerprint": state}, indent=1))

@@ -9,49 +9,34 @@ order of rows and of files, and columns that no contract names (a price), change
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
 
-from whetstone.catalog.contracts import CONTRACTS, GRADES
-from whetstone.catalog.reading import bad_rows, read_table, unknown_rows
+from whetstone.catalog.contracts import CONTRACTS
+from whetstone.catalog.reading import bad_rows, read_table, schema_problems, unknown_rows
 from whetstone.catalog.slugs import UNCATEGORISED, assign_slugs
 from whetstone.catalog.source import Source, fingerprint
 from whetstone.catalog.text import blank_sql, collapse_sql, text_sql
 from whetstone.platform.errors import WhetstoneError
 
 _EXAMPLES = 3
-_TABLES = {"products": "catalog", "queries": "queries", "judgments": "judgments", "engagement": "engagement"}
 
 
 @dataclass(frozen=True)
 class LandingReport:
-    """What landed.
+    """What landed."""
 
-    Attributes:
-        counts: landed rows by table (products, queries, judgments, engagement).
-        category_counts: products by category slug.
-        category_names: category slug -> name as the shop writes it, levels joined by ` > `.
-        category_versions: category slug -> content version of its products.
-        versions: content version of queries, judgments and engagement.
-        dropped: `judgments of an unknown product` and the like -> rows left out; only those that happened.
-    """
-
-    counts: Mapping[str, int]
-    category_counts: Mapping[str, int]
-    category_names: Mapping[str, str]
-    category_versions: Mapping[str, str]
-    versions: Mapping[str, str]
-    dropped: Mapping[str, int]
+    counts: dict[str, int]  # rows of products, queries, judgments, engagement
+    category_counts: dict[str, int]  # products by category slug
+    category_names: dict[str, str]  # slug -> name as the shop writes it, levels joined by ` > `
+    category_versions: dict[str, str]  # slug -> content version of its products
+    versions: dict[str, str]  # content version of queries, judgments and engagement
+    dropped: dict[str, int]  # `judgments of an unknown product` and the like -> rows left out; only those that happened
 
 
 def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport:
-    """Replace the four `raw` tables by what the source's files hold now.
-
-    Args:
-        connection: open DuckDB connection outside a transaction.
-        source: from `load_source`.
+    """Replace the four `raw` tables by what the source's files hold now, on a connection outside a transaction.
 
     Raises:
         WhetstoneError: a file can't be read, a SELECT or its rows break a contract, or a file changed meanwhile. Nothing is replaced then.
@@ -59,6 +44,8 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport
     before = fingerprint(source)
     try:
         for contract in CONTRACTS.values():
+            if problems := schema_problems(connection, source, contract):
+                raise WhetstoneError("; ".join(f"{message} ({mend})" for _, message, mend in problems))
             read_table(connection, source, contract)
         _refuse_bad_rows(connection, source)
         dropped = _count_unknown(connection)
@@ -71,7 +58,7 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport
         try:
             connection.execute("create schema if not exists raw")
             for table, select in _landed_selects(source).items():
-                connection.execute(f"create or replace table raw.{_TABLES[table]} as {select}")
+                connection.execute(f"create or replace table raw.{table} as {select}")
             report = _report(connection, dropped)
         except BaseException:
             connection.rollback()
@@ -79,36 +66,30 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport
         connection.commit()
         return report
     finally:
-        for table in (*(f"landing_{table}" for table in CONTRACTS), "landing_categories"):
-            connection.execute(f"drop table if exists temp.{table}")
+        for table in (*CONTRACTS, "categories"):
+            connection.execute(f"drop table if exists temp.landing_{table}")
 
 
 def _refuse_bad_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
     lines = []
     for contract in CONTRACTS.values():
-        for rule in contract.all_rules(GRADES):
-            found = connection.execute(
-                f"select count(*), list(struct_pack(row, shown))[:{_EXAMPLES}] from ({bad_rows(rule, contract)})"
-            ).fetchone()
-            count, examples = found or (0, [])
-            if count:
-                rows = "; ".join(f"row {example['row']} {example['shown'][:200]}" for example in examples)
+        for rule in contract.all_rules():
+            found = connection.sql(bad_rows(contract, rule.column, rule.condition))
+            if count := len(found):
+                rows = "; ".join(f"row {row} {shown[:200]}" for row, shown in found.limit(_EXAMPLES).fetchall())
                 lines.append(f"  {contract.table}.sql: {rule.kind} in {count} row{'s' * (count > 1)}: {rows}. {rule.mend}.")
     if lines:
-        raise WhetstoneError(
-            f"source {source.spec.name} breaks its contracts; nothing was changed. `whetstone source check` lists every row.\n"
-            + "\n".join(lines)
-        )
+        said = f"source {source.spec.name} breaks its contracts; nothing was changed. `whetstone source check` lists every row."
+        raise WhetstoneError("\n".join([said, *lines]))
 
 
 def _count_unknown(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    dropped = {}
-    for contract in CONTRACTS.values():
-        for column, table in contract.references:
-            count = (connection.execute(f"select count(*) from ({unknown_rows(contract, column, table)})").fetchone() or (0,))[0]
-            if count:
-                dropped[f"{contract.table} of an unknown {column.removesuffix('_id')}"] = count
-    return dropped
+    dropped = {
+        f"{contract.table} of an unknown {column.removesuffix('_id')}": len(connection.sql(unknown_rows(contract, column, table)))
+        for contract in CONTRACTS.values()
+        for column, table in contract.references
+    }
+    return {what: count for what, count in dropped.items() if count}
 
 
 def _category_name(source: Source) -> str:
@@ -117,8 +98,8 @@ def _category_name(source: Source) -> str:
 
 
 def _prepare_categories(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
-    names = [row[0] for row in connection.execute(f"select distinct {_category_name(source)} from temp.landing_products").fetchall()]
-    slugs = assign_slugs(names)
+    names = connection.execute(f"select distinct {_category_name(source)} from temp.landing_products").fetchall()
+    slugs = assign_slugs(name for (name,) in names)
     connection.execute(
         "create or replace temp table landing_categories as select unnest($names) as category_name, unnest($slugs) as category",
         {"names": list(slugs), "slugs": list(slugs.values())},
@@ -140,7 +121,7 @@ def _landed_selects(source: Source) -> dict[str, str]:
                 coalesce(category_path, []) as category_path,
                 {collapse_sql("title")} as title,
                 if({blank_sql("brand")}, null, {collapse_sql("brand")}) as brand,
-                if({blank_sql("description")}, null, description) as description,
+                if({blank_sql("description")}, null, replace(description, chr(0), ' ')) as description,
                 map_from_entries(list_sort(list_filter(
                     map_entries(coalesce(attributes, map([]::varchar[], []::varchar[]))), lambda entry: entry.value is not null
                 ))) as attributes,
@@ -150,20 +131,10 @@ def _landed_selects(source: Source) -> dict[str, str]:
         with_text as (
             select *, {text_sql(source.spec.text)} as text from cleaned
         )
-        select
-            with_text.product_id,
-            categories.category,
-            with_text.category_name,
-            with_text.category_path,
-            with_text.title,
-            with_text.brand,
-            with_text.description,
-            with_text.attributes,
-            with_text.text,
-            sha256(with_text.text) as text_hash,
+        select product_id, category, category_name, category_path, title, brand, description, attributes, text, sha256(text) as text_hash
         from with_text
-        join temp.landing_categories as categories using (category_name)
-        order by categories.category, with_text.product_id
+        join temp.landing_categories using (category_name)
+        order by category, product_id
     """
     # Segments by traffic ([A] section 5 reports head, torso and tail): the head carries the first half of it, head and torso 80 %.
     # Without frequencies the number of words stands in: short queries are the frequent ones (broad needs, many shoppers), long ones rare.
@@ -179,10 +150,7 @@ def _landed_selects(source: Source) -> dict[str, str]:
             from temp.landing_queries
         )
         select
-            query_id,
-            text,
-            frequency,
-            split,
+            query_id, text, frequency, split,
             case
                 when traffic is null and count_words <= 2 or traffic_before * 10 < traffic * 5 then 'head'
                 when traffic is null and count_words <= 4 or traffic_before * 10 < traffic * 8 then 'torso'
@@ -191,30 +159,28 @@ def _landed_selects(source: Source) -> dict[str, str]:
         from ranked
         order by query_id
     """
-    return {"products": products, "queries": queries, **pairs}
+    return {"catalog": products, "queries": queries, **pairs}
 
 
 def _report(connection: duckdb.DuckDBPyConnection, dropped: dict[str, int]) -> LandingReport:
-    versioned = "count(*), coalesce(sha256(string_agg(row_hash, '' order by row_hash)), sha256(''))"
+    versioned = "count(*), sha256(coalesce(string_agg(row_hash, '' order by row_hash), ''))"
     # The text's own hash stands for it; so a new template or depth changes a version just where it changes a text or a category.
-    categories = connection.execute(
-        f"select category, any_value(category_name), {versioned} from (select category, category_name, "
-        "md5(to_json(struct_pack(product_id, category_name, category_path, title, brand, description, attributes, text_hash))::varchar) "
-        "as row_hash from raw.catalog) group by category order by category"
-    ).fetchall()
-    others = {
-        table: connection.execute(f"select {versioned} from (select md5(to_json(r)::varchar) as row_hash from raw.{table} as r)").fetchone()
-        or (0, "")
-        for table in ("queries", "judgments", "engagement")
-    }
+    content = "struct_pack(product_id, category_name, category_path, title, brand, description, attributes, text_hash)"
+    categories = connection.execute(f"""
+        select category, any_value(category_name), {versioned}
+        from (select category, category_name, md5(to_json({content})::varchar) as row_hash from raw.catalog)
+        group by category
+        order by category
+    """).fetchall()
+    counts, versions = {"products": sum(row[2] for row in categories)}, {}
+    for table in ("queries", "judgments", "engagement"):
+        hashed = f"select {versioned} from (select md5(to_json(r)::varchar) as row_hash from raw.{table} as r)"
+        [(counts[table], versions[table])] = connection.execute(hashed).fetchall()
     return LandingReport(
-        counts={
-            "products": sum(row[2] for row in categories),
-            **{table: count for table, (count, _) in others.items()},
-        },
-        category_counts={row[0]: row[2] for row in categories},
-        category_names={row[0]: row[1] for row in categories},
-        category_versions={row[0]: row[3] for row in categories},
-        versions={table: version for table, (_, version) in others.items()},
+        counts=counts,
+        category_counts={slug: count for slug, _, count, _ in categories},
+        category_names={slug: name for slug, name, _, _ in categories},
+        category_versions={slug: version for slug, _, _, version in categories},
+        versions=versions,
         dropped=dropped,
     )

@@ -11,8 +11,6 @@ Memory is bounded: products pass once in chunks, hashed (no vocabulary is kept),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,6 +24,7 @@ _CHUNK = 10_000  # products a chunk: its hashed vectors take about 30 MB
 _BLOCK = 256  # queries a block: similarities to a chunk take 20 MB
 _IDF_SAMPLE = 20_000  # documents that document frequencies are counted on, evenly spaced over the catalog
 _SCALE = 1 << 20  # similarities are compared in steps of 1e-6, below which float32 sums are noise
+_LOW_BITS = (1 << 32) - 1
 
 _VECTORIZERS = (
     HashingVectorizer(n_features=1 << 18, norm=None, alternate_sign=False, dtype=np.float32),
@@ -64,22 +63,18 @@ def route(
     if products.empty:
         raise WhetstoneError("queries can't be routed: the catalog has no products; build raw_catalog from a source with products first")
     known = queries.loc[queries["split"] != "test", "query_id"]
-    judged = judgments.loc[judgments["query_id"].isin(known), ["query_id", "product_id"]].assign(weight=judgments["grade"])
-    acted = engagement[["clicks", "add_to_carts", "purchases"]].sum(axis=1)
-    engaged = engagement[["query_id", "product_id"]].assign(weight=acted)
-
-    routed, left = [], queries
+    judged = judgments[judgments["query_id"].isin(known)].assign(weight=judgments["grade"])
+    engaged = engagement.assign(weight=engagement[["clicks", "add_to_carts", "purchases"]].sum(axis=1))
+    votes, left = [], queries
     for method, evidence in (("judged", judged), ("engaged", engaged)):
-        located = evidence[(evidence["weight"] > 0) & evidence["query_id"].isin(left["query_id"])].merge(
-            products[["product_id", "category"]], on="product_id"
-        )
-        votes = located.groupby(["query_id", "category"], as_index=False)["weight"].sum()
-        routed.append(votes.assign(method=method))
-        left = left[~left["query_id"].isin(votes["query_id"])]
-    if len(left):
-        routed.append(_nearest_votes(left, products, neighbours).assign(method="nearest"))
-    voted = [frame for frame in routed if len(frame)] or routed[:1]
-    return _keep_likely(pd.concat(voted, ignore_index=True), max_categories, min_probability)
+        counted = evidence.loc[(evidence["weight"] > 0) & evidence["query_id"].isin(left["query_id"]), ["query_id", "product_id", "weight"]]
+        located = counted.merge(products[["product_id", "category"]], on="product_id")
+        votes.append(located.assign(method=method))
+        left = left[~left["query_id"].isin(located["query_id"])]
+    votes.append(_nearest_votes(left, products, neighbours).assign(method="nearest"))
+    located = pd.concat([frame.astype({"weight": float}) for frame in votes])
+    summed = located.groupby(["query_id", "category", "method"])["weight"].sum().reset_index()
+    return _keep_likely(summed, max_categories, min_probability)
 
 
 def _keep_likely(votes: pd.DataFrame, max_categories: int, min_probability: float) -> pd.DataFrame:
@@ -93,8 +88,10 @@ def _keep_likely(votes: pd.DataFrame, max_categories: int, min_probability: floa
 
 
 def _nearest_votes(queries: pd.DataFrame, products: pd.DataFrame, neighbours: int) -> pd.DataFrame:
-    """Similarity-weighted votes of each query's nearest products; without any similar product the largest category has the vote."""
-    products = products[["product_id", "category", "text"]].sort_values("product_id", kind="stable", ignore_index=True)
+    """Each query's nearest products, weighted by similarity; without any similar product the largest category has the vote."""
+    if queries.empty:
+        return pd.DataFrame(columns=["query_id", "category", "weight"])
+    products = products.sort_values("product_id", kind="stable", ignore_index=True)
     idf = _inverse_document_frequency(products["text"].iloc[:: -(-len(products) // _IDF_SAMPLE)])
     wanted = _vectors(queries["text"], idf)
     best = np.zeros((len(queries), 0), dtype=np.int64)
@@ -102,24 +99,13 @@ def _nearest_votes(queries: pd.DataFrame, products: pd.DataFrame, neighbours: in
         chunk = _vectors(products["text"].iloc[start : start + _CHUNK], idf).T.tocsr()
         found = [_top_keys(wanted[row : row + _BLOCK] @ chunk, start, neighbours) for row in range(0, len(queries), _BLOCK)]
         best = _largest(np.hstack([best, np.vstack(found)]), neighbours)
-    return _votes(best, queries["query_id"].to_numpy(), products["category"])
-
-
-def _votes(best: NDArray[np.int64], query_ids: NDArray[np.object_], categories: pd.Series) -> pd.DataFrame:
-    similarity, product = best >> 32, (1 << 32) - 1 - (best & ((1 << 32) - 1))
-    row, column = np.nonzero(similarity > 0)
-    votes = pd.DataFrame(
-        {
-            "query_id": query_ids[row],
-            "category": categories.to_numpy()[product[row, column]],
-            "weight": similarity[row, column] / _SCALE,
-        }
-    )
-    alone = np.setdiff1d(np.arange(len(query_ids)), row)
-    sizes = categories.value_counts()
-    largest = min(sizes.index[sizes == sizes.max()])
-    fallback = pd.DataFrame({"query_id": query_ids[alone], "category": largest, "weight": 1.0})
-    return pd.concat([votes, fallback]).groupby(["query_id", "category"])["weight"].sum().reset_index()
+    row, column = np.nonzero(best >> 32)
+    product, similarity = _LOW_BITS - (best[row, column] & _LOW_BITS), (best[row, column] >> 32) / _SCALE
+    ids, categories = queries["query_id"].to_numpy(), products["category"].to_numpy()
+    votes = pd.DataFrame({"query_id": ids[row], "category": categories[product], "weight": similarity})
+    largest = products["category"].mode()[0]  # of equally large ones the first by name
+    alone = pd.DataFrame({"query_id": np.delete(ids, row), "category": largest, "weight": 1.0})
+    return pd.concat([votes, alone])
 
 
 def _top_keys(similarities: sparse.csr_matrix, start: int, neighbours: int) -> NDArray[np.int64]:
@@ -128,7 +114,7 @@ def _top_keys(similarities: sparse.csr_matrix, start: int, neighbours: int) -> N
     One integer order, so ties break by product_id however the values are partitioned.
     """
     scaled = np.rint(similarities.toarray() * _SCALE).astype(np.int64)
-    backwards = (1 << 32) - 1 - (start + np.arange(scaled.shape[1], dtype=np.int64))
+    backwards = _LOW_BITS - (start + np.arange(scaled.shape[1], dtype=np.int64))
     return _largest((scaled << 32) | backwards, neighbours)
 
 
@@ -136,17 +122,15 @@ def _largest(keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return keys if keys.shape[1] <= count else np.partition(keys, -count, axis=1)[:, -count:]
 
 
-def _counts(texts: pd.Series) -> Iterator[sparse.csr_matrix]:
-    for vectorizer in _VECTORIZERS:
-        yield vectorizer.transform(texts.str.casefold())
+def _counts(texts: pd.Series) -> list[sparse.csr_matrix]:
+    """Hashed counts of words, and of character n-grams."""
+    return [vectorizer.transform(texts.str.casefold()) for vectorizer in _VECTORIZERS]
 
 
 def _inverse_document_frequency(texts: pd.Series) -> list[NDArray[np.float32]]:
-    """log((1 + n) / (1 + df)) + 1 of each hashed feature, as scikit-learn smooths it, for words and for character n-grams."""
-    return [
-        (np.log((1 + len(texts)) / (1 + np.bincount(counts.indices, minlength=counts.shape[1]))) + 1).astype(np.float32)
-        for counts in _counts(texts)
-    ]
+    """log((1 + n) / (1 + df)) + 1 of each hashed feature, as scikit-learn smooths it."""
+    frequencies = [np.bincount(counts.indices, minlength=counts.shape[1]) for counts in _counts(texts)]
+    return [(np.log((1 + len(texts)) / (1 + df)) + 1).astype(np.float32) for df in frequencies]
 
 
 def _vectors(texts: pd.Series, idf: list[NDArray[np.float32]]) -> sparse.csr_matrix:

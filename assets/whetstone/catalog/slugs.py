@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 
 UNCATEGORISED = "uncategorised"
@@ -29,26 +29,15 @@ def slugify(name: str) -> str:
 
 
 def assign_slugs(names: Iterable[str | None]) -> dict[str, str]:
-    """A slug for each distinct name, none shared; None and blank names are left to `uncategorised`.
-
-    Args:
-        names: category names, in any order, repeats allowed.
-
-    Returns:
-        name -> slug, sorted by name; always holds `uncategorised` -> `uncategorised` if a name was None or blank.
-    """
+    """Name -> slug, sorted by name, no slug shared; None and blank names are left to `uncategorised`."""
     wanted = sorted({name if name and name.strip() else UNCATEGORISED for name in names})
-    slugs = {name: UNCATEGORISED if name == UNCATEGORISED else slugify(name) for name in wanted}
-    # A suffixed slug may meet another name's plain one, hence longer suffixes for what still collides; the last is the whole hash's.
+    slugs = {name: slugify(name) for name in wanted}
+    # A suffixed slug may meet another name's plain one, hence longer suffixes for what still collides.
     for digits in (6, 12, 24, 48):
-        shared = defaultdict(list)
+        taken = Counter([UNCATEGORISED, *(slug for name, slug in slugs.items() if name != UNCATEGORISED)])
         for name, slug in slugs.items():
-            shared[slug].append(name)
-        for slug, group in shared.items():
-            for name in group if len(group) > 1 or slug == UNCATEGORISED else ():
-                if name != UNCATEGORISED:
-                    stem = slugify(name)[: MAX_LENGTH - 1 - digits].rstrip("-")
-                    slugs[name] = f"{stem}-{_digest(name)[:digits]}"
+            if taken[slug] > 1 and name != UNCATEGORISED:
+                slugs[name] = f"{slugify(name)[: MAX_LENGTH - 1 - digits].rstrip('-')}-{_digest(name)[:digits]}"
     return slugs
 
 

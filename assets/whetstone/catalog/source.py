@@ -9,91 +9,73 @@ DuckDB 1.5 binds prepared parameters inside table functions (`read_csv($products
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import duckdb
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from whetstone.catalog.contracts import CONTRACTS
-from whetstone.catalog.text import DEFAULT_TEMPLATE, check_template
+from whetstone.catalog.text import DEFAULT_TEMPLATE, text_sql
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.settings import Settings
 
 _GLOB = set("*?[")
 
 
-class FileSpec(BaseModel):
+def _below_the_data_folder(path: str) -> str:
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError("must lie below the data folder: a relative path without '..'")
+    return path
+
+
+def _parameter(key: str) -> str:
+    if not (key.isascii() and key.isidentifier()) or key == "locale":
+        raise ValueError(f"the key {key!r} can't be bound as a parameter: use letters, digits and _, and not `locale`")
+    return key
+
+
+def _template(text: str) -> str:
+    text_sql(text)  # refuses a bad one
+    return text
+
+
+RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_below_the_data_folder)]
+
+
+class FileSpec(BaseModel, extra="forbid", frozen=True):
     """One entry under `files`: where it lies below the data folder (a name, a glob, or a folder), and whether it may be absent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str = Field(min_length=1)
+    path: RelativePath
     optional: bool = False
 
-    @field_validator("path")
-    @classmethod
-    def _below_the_data_folder(cls, path: str) -> str:
-        if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise ValueError("must lie below the data folder: a relative path without '..'")
-        return path
 
+class SourceSpec(BaseModel, extra="forbid", frozen=True):
+    """What `source.yml` holds; sql/sources/README.md says what the keys mean."""
 
-class SourceSpec(BaseModel):
-    """What `source.yml` holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z0-9_]+$", description="The folder's name.")
-    description: str = Field(min_length=1, description="What this catalog is, in a sentence.")
-    files: dict[str, FileSpec] = Field(min_length=1, description="The files by the key that the SQL binds as `$key`.")
-    guideline: str = Field(description="Grading guideline: the name of a file under whetstone/guidelines.")
-    category_depth: int = Field(1, ge=1, le=9, description="How many levels of the path make a product's category, the unit of work.")
-    text: str = Field(DEFAULT_TEMPLATE, description="Template of the text that encoders and annotators see of a product.")
-    locale: str = Field(description="Bound as `$locale`, for files that hold several.")
-    synonyms: str | None = Field(None, description="Synonyms in Solr's format, a file below the data folder.")
-
-    @field_validator("files")
-    @classmethod
-    def _keys_are_parameters(cls, files: dict[str, FileSpec]) -> dict[str, FileSpec]:
-        for key in files:
-            if not (key.isascii() and key.isidentifier()) or key == "locale":
-                raise ValueError(f"the key {key!r} can't be bound as a parameter: use letters, digits and _, and not `locale`")
-        return files
-
-    @field_validator("text")
-    @classmethod
-    def _is_a_template(cls, text: str) -> str:
-        return check_template(text)
-
-    @field_validator("synonyms")
-    @classmethod
-    def _synonyms_below_the_data_folder(cls, path: str | None) -> str | None:
-        return path if path is None else FileSpec(path=path).path
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    description: str = Field(min_length=1)
+    files: dict[Annotated[str, AfterValidator(_parameter)], FileSpec] = Field(min_length=1)
+    guideline: str
+    category_depth: int = Field(1, ge=1, le=9)
+    text: Annotated[str, AfterValidator(_template)] = DEFAULT_TEMPLATE
+    locale: str
+    synonyms: RelativePath | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source with its files found.
-
-    Attributes:
-        spec: what source.yml says.
-        folder: the folder of SQL.
-        data: the shop's folder of files.
-        selects: table -> SQL text without closing semicolon.
-        binds: table -> the parameters of its SELECT: file keys, and perhaps `locale`.
-        files: file key -> the files found, sorted; empty if none.
-    """
+    """A source with its files found."""
 
     spec: SourceSpec
-    folder: Path
-    data: Path
-    selects: Mapping[str, str]
-    binds: Mapping[str, tuple[str, ...]]
-    files: Mapping[str, tuple[Path, ...]]
+    folder: Path  # of SQL
+    data: Path  # the shop's folder of files
+    selects: Mapping[str, str]  # table -> SQL text without closing semicolon
+    binds: Mapping[str, Sequence[str]]  # table -> the parameters of its SELECT: file keys, and perhaps `locale`
+    files: Mapping[str, Sequence[Path]]  # file key -> the files found, sorted; empty if none
 
     @property
     def missing(self) -> list[str]:
@@ -110,7 +92,11 @@ class Source:
 
     def parameters(self, table: str) -> dict[str, Any]:
         """What to bind in this table's SELECT: a path for a single file, a list for a glob or folder, and the locale."""
-        return {name: self._bound(name) if name in self.files else self.spec.locale for name in self.binds[table]}
+        bound: dict[str, Any] = {"locale": self.spec.locale} if "locale" in self.binds[table] else {}
+        for key in self.file_keys(table):
+            paths = [str(path) for path in self.files[key]]
+            bound[key] = paths[0] if len(paths) == 1 and not _GLOB & set(self.spec.files[key].path) else paths
+        return bound
 
     def relative(self, path: Path) -> str:
         """A file's path below the data folder, for messages."""
@@ -121,19 +107,11 @@ class Source:
         """The synonyms file, if the source names one."""
         return self.data / self.spec.synonyms if self.spec.synonyms else None
 
-    def _bound(self, key: str) -> str | list[str]:
-        paths = [str(path) for path in self.files[key]]
-        return paths[0] if len(paths) == 1 and not _GLOB & set(self.spec.files[key].path) else paths
-
 
 def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool = True) -> Source:
-    """Read a source's folder and find its files.
+    """Read the source `name` below `sql_dir`/sources and find its files in the shop's folder `data_dir`.
 
-    Args:
-        sql_dir: the folder that holds `sources/`.
-        name: the source.
-        data_dir: the shop's folder of files.
-        require_files: False lets required files be absent (`Source.missing`), so that a check can report them with everything else.
+    Without `require_files`, required files may be absent (`Source.missing`), so that a check can report them with everything else.
 
     Raises:
         WhetstoneError: unknown source, unusable source.yml or SQL, no data folder, a required file that is not there.
@@ -148,20 +126,17 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
             raise WhetstoneError(f"source {name} has no {path}; write its SELECT (sql/sources/README.md)")
         selects[table], binds[table] = _read_select(path)
         if unknown := sorted(set(binds[table]) - {*spec.files, "locale"}):
-            raise WhetstoneError(
-                f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {', '.join(spec.files)}, locale"
-            )
+            names = f"{', '.join(spec.files)}, locale"
+            raise WhetstoneError(f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {names}")
     data = data_dir.resolve()
     source = Source(spec, folder, data, selects, binds, {key: _find(data, file.path) for key, file in spec.files.items()})
-    if require_files and source.missing:
-        lines = [f"  {key}: no file {spec.files[key].path}" for key in source.missing]
-        raise WhetstoneError(
-            f"source {name} misses files in {data}:\n" + "\n".join(lines) + f"\nPut them there, or set the path in {folder / 'source.yml'}."
-        )
-    if source.synonyms and not source.synonyms.is_file() and require_files:
-        raise WhetstoneError(
-            f"source {name}: synonyms file {source.synonyms} is not there; put it there, or take `synonyms` out of source.yml"
-        )
+    if require_files:
+        absent = [f"  {key}: no file {spec.files[key].path}" for key in source.missing]
+        if source.synonyms and not source.synonyms.is_file():
+            absent.append(f"  synonyms file {source.synonyms} is not there")
+        if absent:
+            mend = f"Put them there, or correct {folder / 'source.yml'}."
+            raise WhetstoneError("\n".join([f"source {name} misses files in {data}:", *absent, mend]))
     return source
 
 
@@ -171,15 +146,21 @@ def load_spec(sql_dir: Path, name: str) -> SourceSpec:
     Raises:
         WhetstoneError: unknown source, or unusable source.yml.
     """
-    folder = sql_dir / "sources" / name
     known = sorted(path.parent.name for path in (sql_dir / "sources").glob("*/source.yml"))
     if name not in known:
         raise WhetstoneError(
             f"unknown source {name!r}: there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}; set WHETSTONE_SOURCE"
         )
-    spec = _read_spec(folder / "source.yml")
+    path = sql_dir / "sources" / name / "source.yml"
+    try:
+        spec = SourceSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WhetstoneError(f"{path} is not YAML: {error}") from None
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise WhetstoneError(f"{path} is not usable (keys are described in sql/sources/README.md):\n" + "\n".join(lines)) from None
     if spec.name != name:
-        raise WhetstoneError(f"{folder / 'source.yml'}: name is {spec.name!r}, but the folder is {name!r}; let them agree")
+        raise WhetstoneError(f"{path}: name is {spec.name!r}, but the folder is {name!r}; let them agree")
     return spec
 
 
@@ -207,16 +188,16 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def _find(data: Path, pattern: str) -> tuple[Path, ...]:
+def _find(data: Path, pattern: str) -> list[Path]:
     """Files of a pattern; of a folder (a hive, or a part per writer) every file below that isn't hidden or a marker like `_SUCCESS`."""
     if (data / pattern).is_file():
-        return (data / pattern,)
+        return [data / pattern]
     found = data.glob(pattern) if _GLOB & set(pattern) else [data / pattern]
     files = {below for path in found for below in ([path] if path.is_file() else path.rglob("*")) if below.is_file()}
-    return tuple(sorted(path for path in files if not any(part[0] in "._" for part in path.relative_to(data).parts)))
+    return sorted(path for path in files if not any(part[0] in "._" for part in path.relative_to(data).parts))
 
 
-def _read_select(path: Path) -> tuple[str, tuple[str, ...]]:
+def _read_select(path: Path) -> tuple[str, list[str]]:
     """A file's one SELECT, without closing semicolons and what follows, so that it can stand in brackets; and its parameters."""
     try:
         select = path.read_text(encoding="utf-8")
@@ -230,14 +211,4 @@ def _read_select(path: Path) -> tuple[str, tuple[str, ...]]:
         if coded[offset : offset + 1] != b";":
             break
         coded = coded[:offset]
-    return coded.decode() + "\n", tuple(sorted(statements[0].named_parameters))
-
-
-def _read_spec(path: Path) -> SourceSpec:
-    try:
-        return SourceSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WhetstoneError(f"{path} is not YAML: {error}") from None
-    except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise WhetstoneError(f"{path} is not usable (keys are described in sql/sources/README.md):\n" + "\n".join(lines)) from None
+    return coded.decode() + "\n", sorted(statements[0].named_parameters)

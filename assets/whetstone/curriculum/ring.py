@@ -22,12 +22,9 @@ class Ring:
     """The circle of a set of ids."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        pairs = sorted((stable_hash(one), one) for one in ids)
-        self._hashes = [key for key, _ in pairs]
-        self._ids = [one for _, one in pairs]
+        self._ids = sorted(ids, key=stable_hash)
 
     def clockwise(self, *key: object) -> Iterator[str]:
         """Every id once, beginning where the key falls."""
-        start = bisect_left(self._hashes, stable_hash(*key))
-        yield from self._ids[start:]
-        yield from self._ids[:start]
+        start = bisect_left(self._ids, stable_hash(*key), key=stable_hash)
+        return (self._ids[place % len(self._ids)] for place in range(start, start + len(self._ids)))

@@ -3,11 +3,8 @@
 Of the two sets A and B of products found for a query:
     overlap = |A and B| / min(|A|, |B|)        share of the smaller one that the other finds too
     jaccard = |A and B| / |A or B|
-Both are averaged over the queries for which either channel found something; where one found nothing they are 0.
-[A] is arXiv 2606.23911.
+Both are averaged over the queries for which either channel found something; where one found nothing they are 0. [A] is arXiv 2606.23911.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -18,35 +15,31 @@ from matplotlib.figure import Figure
 
 from whetstone.platform.errors import WhetstoneError
 
-COLUMNS = ["left", "right", "overlap", "jaccard", "count_queries"]
+PAIR = ["query_id", "product_id"]
 
 
 def overlap(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Overlap of every pair of channels.
+    """Overlap of every pair of channels: left, right, overlap, jaccard (null without queries), count_queries; in their order.
 
-    Args:
-        runs: channel name -> run (query_id, product_id, ...), each pair of ids once; cut to the depth to compare at.
-
-    Returns:
-        left, right, overlap, jaccard, count_queries; one row per pair of names, in their order. Means are null without
-        queries.
-
-    Raises:
-        WhetstoneError: a run has a product twice for a query.
+    Runs (query_id, product_id) are cut to the depth to compare at. WhetstoneError: one has a product twice for a query.
     """
     for name, run in runs.items():
-        if run.duplicated(["query_id", "product_id"]).any():
+        if run.duplicated(PAIR).any():
             raise WhetstoneError(f"the run of channel {name!r} has a product twice for one query; a run holds each once")
-    rows = [(left, right, *_pair(runs[left], runs[right])) for left, right in combinations(runs, 2)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = []
+    for left, right in combinations(runs, 2):
+        both = runs[left][PAIR].merge(runs[right][PAIR])
+        found = {"left": runs[left], "right": runs[right], "both": both}
+        sizes = pd.DataFrame({name: run["query_id"].value_counts() for name, run in found.items()}).fillna(0)
+        smaller = sizes[["left", "right"]].min(axis=1)
+        shares = (sizes["both"] / smaller.where(smaller > 0)).fillna(0)
+        jaccard = sizes["both"] / (sizes["left"] + sizes["right"] - sizes["both"])
+        rows.append((left, right, shares.mean(), jaccard.mean(), len(sizes)))
+    return pd.DataFrame(rows, columns=["left", "right", "overlap", "jaccard", "count_queries"])
 
 
 def heatmap(table: pd.DataFrame) -> Figure:
-    """The overlap shares as a symmetric heat map, channel by channel, with the numbers written in.
-
-    Args:
-        table: what `overlap` returns.
-    """
+    """The shares of an `overlap` table as a symmetric heat map, channel by channel, with the numbers written in."""
     names = list(dict.fromkeys([*table["left"], *table["right"]]))
     grid = np.eye(len(names))
     for left, right, share in zip(table["left"], table["right"], table["overlap"], strict=True):
@@ -57,26 +50,8 @@ def heatmap(table: pd.DataFrame) -> Figure:
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     for (row, column), share in np.ndenumerate(grid):
-        axes.text(
-            column,
-            row,
-            f"{share:.0%}" if np.isfinite(share) else "-",
-            ha="center",
-            va="center",
-            color="w" if share < 0.6 else "k",
-        )
+        shown = f"{share:.0%}" if np.isfinite(share) else "-"
+        axes.text(column, row, shown, ha="center", va="center", color="w" if share < 0.6 else "k")
     axes.set_title("Found by both, share of the smaller run")
     figure.colorbar(picture, shrink=0.8)
     return figure
-
-
-def _pair(left: pd.DataFrame, right: pd.DataFrame) -> tuple[float, float, int]:
-    both = left[["query_id", "product_id"]].merge(right[["query_id", "product_id"]])
-    sizes = pd.DataFrame({name: frame["query_id"].value_counts() for name, frame in (("left", left), ("right", right), ("both", both))})
-    sizes = sizes.fillna(0)
-    if sizes.empty:
-        return float("nan"), float("nan"), 0
-    smaller = sizes[["left", "right"]].min(axis=1)
-    shares = (sizes["both"] / smaller.where(smaller > 0)).fillna(0)
-    jaccard = sizes["both"] / (sizes["left"] + sizes["right"] - sizes["both"])
-    return float(shares.mean()), float(jaccard.mean()), len(sizes)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from whetstone.encoder.recipes import Recipe
+from whetstone.encoder.recipes import Recipe, Stage
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.artifacts import Artifact, Artifacts
 from whetstone.platform.asset import artifact_name, asset, result
-from whetstone.platform.registry import registry_of
+from whetstone.platform.registry import Encoder, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval.channels import CHANNELS
@@ -16,23 +16,24 @@ from whetstone.retrieval.channels import CHANNELS
 
 def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
     """One asset a stage, each depending on the one before."""
-    names = [None, *(stage.name for stage in recipe.stages)]
-    return [_stage_asset(recipe, stage.name, before, guideline) for before, stage in zip(names, recipe.stages, strict=False)]
+    befores = [None, *(stage.name for stage in recipe.stages)]
+    return [_stage_asset(recipe, stage, before, guideline) for before, stage in zip(befores, recipe.stages, strict=False)]
 
 
-def _stage_asset(recipe: Recipe, name: str, before: str | None, guideline: Guideline) -> dg.AssetsDefinition:
-    stage = recipe.stage(name)
+def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Guideline) -> dg.AssetsDefinition:
+    runs = [channel.table for channel in CHANNELS]
+    tables = ["marts.curriculum_tiers", "marts.grades", "staging.products", "raw.judgments", "raw.queries", *runs]
 
     @asset(
         schema="models",
-        name=name,
+        name=stage.name,
         group="encoder",
         kinds={"torch", "sentencetransformers"},
-        deps=["marts.curriculum_tiers", "staging.products", "raw.judgments", f"models.{before}" if before else "models.incumbent_encoder"],
-        version=f"1-{stage.fingerprint}-{guideline.version}",
+        deps=[*tables, f"models.{before or 'incumbent_encoder'}"],
+        version=f"1-{stage.fingerprint}-{recipe.seed}-{guideline.version}",
         by_category=False,
         nightly=True,
-        description=f"Checkpoint of the stage `{name}` of recipe `{recipe.name}` (loss: {stage.loss}), the best on dev queries.",
+        description=f"Checkpoint of the stage `{stage.name}` of recipe `{recipe.name}` (loss: {stage.loss}), the best on dev queries.",
         metadata={"recipe": dg.MetadataValue.json(stage.model_dump(mode="json"))},
     )
     def checkpoint(
@@ -49,27 +50,28 @@ def _stage_asset(recipe: Recipe, name: str, before: str | None, guideline: Guide
         from whetstone.encoder.training_plots import plot_training
         from whetstone.platform.artifacts import frame_version
         from whetstone.platform.plots import embed, figure_png
-        from whetstone.platform.precision import pick_device
 
-        incumbent = registry_of(settings).require().incumbent
-        start = artifacts.open(artifact_name(context.instance, f"models.{before}")) if before else None
+        start: Artifact | Encoder = registry_of(settings).require().incumbent
+        if before:
+            start = artifacts.open(artifact_name(context.instance, f"models.{before}"))
         products = warehouse.table("staging.products", columns="product_id, text")
         queries = warehouse.table("raw.queries", columns="query_id, text, split")
-        runs = " union ".join(f"select query_id, product_id from {channel.table}" for channel in CHANNELS)
+        judgments = warehouse.table("raw.judgments", columns="query_id, product_id, grade")
+        # a judged product may lie in a category that its query is not routed to: it has no grade there, and is relevant all the same
+        relevant = " union ".join(
+            f"select query_id, product_id from {table} where grade >= $grade" for table in ("marts.grades", "raw.judgments")
+        )
         material = Material(
             tiers=warehouse.table("marts.curriculum_tiers"),
             queries=queries[queries["split"] == "train"],
             products=products,
-            relevant=warehouse.read(
-                "select query_id, product_id from marts.grades where grade >= $grade", {"grade": guideline.relevant_grade}
-            ),
-            found=warehouse.read(runs),
+            relevant=warehouse.read(relevant, {"grade": guideline.relevant_grade}),
+            found=warehouse.read(" union ".join(f"select query_id, product_id from {run}" for run in runs)),
         )
-        judgments = warehouse.table("raw.judgments", columns="query_id, product_id, grade")
         dev = build_dev_set(queries, products, judgments, guideline.gains, seed=recipe.seed)
         instances, counts = stage_instances(stage, material, recipe.seed)
         inputs = {
-            "start": start.version if start else incumbent.version,
+            "start": start.version,
             "stage": stage.fingerprint,
             "instances": frame_version(instances),
             "dev": dev.version,
@@ -77,22 +79,19 @@ def _stage_asset(recipe: Recipe, name: str, before: str | None, guideline: Guide
         }
 
         def train(folder: Path) -> dict[str, object]:
-            device = pick_device(settings.device)
-            place = start.path if start else incumbent.path
-            return asdict(train_stage(folder, place, stage, instances, dev, seed=recipe.seed, device=device, progress=True))
+            done = train_stage(folder, start.path, stage, instances, dev, seed=recipe.seed, device=settings.device, progress=True)
+            return asdict(done)
 
         made = artifacts.make("checkpoint", inputs, train)
         facts = made.facts
-        plot = plot_training(facts["loss_curve"], facts["dev_curve"], facts["best_step"], name)
+        plot = plot_training(facts["loss_curve"], facts["dev_curve"], facts["best_step"], stage.name)
         return result(
             artifact=made,
             metadata={
                 "training": dg.MetadataValue.md(embed(figure_png(plot), "loss and dev curves")),
                 "dev_ndcg@10": facts["dev_metric"],
                 "dev_ndcg@10_start": facts["dev_curve"][0][1],
-                "best_step": facts["best_step"],
-                "steps": facts["steps"],
-                "instances": facts["instances"],
+                **{name: facts[name] for name in ("best_step", "steps", "instances")},
                 "skipped": facts["skipped"] or "no",
                 "learned": dg.MetadataValue.json(facts["learned"]),
                 "pairs_left_out": dg.MetadataValue.json(counts),

@@ -2,18 +2,16 @@
 
 A stage names its loss, the tiers that its positives and negatives come from, and every hyper-parameter. It starts from the best checkpoint
 of the stage before, the first one from the incumbent encoder ([A] arXiv 2606.23911). Adding a recipe is adding a file to the folder:
-nothing else lists them. A version is a hash of what changes the weights: rewording a description makes nothing stale.
+nothing else lists them. A fingerprint is a hash of what changes the weights: rewording a description makes nothing stale.
 """
 
-import hashlib
-import json
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from whetstone.platform.artifacts import fingerprint
 from whetstone.platform.errors import WhetstoneError
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -63,11 +61,11 @@ class Stage(_Declared):
             raise ValueError(f"negatives: loss '{self.loss}' needs at least one tier of negatives")
         return self
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of everything that the stage declares and its loss reads."""
+        """Hash of everything that the stage declares and its loss reads."""
         unread = {setting for setting, losses in ONLY_FOR.items() if self.loss not in losses}
-        return _digest(self.model_dump(mode="json", exclude=unread))
+        return fingerprint(self.model_dump(mode="json", exclude=unread))
 
 
 class Recipe(_Declared):
@@ -85,50 +83,22 @@ class Recipe(_Declared):
             raise ValueError(f"stages: names must differ, got {names}")
         return self
 
-    @cached_property
-    def version(self) -> str:
-        """First 16 hex digits of the SHA-256 of seed and stages; name and description don't count."""
-        return _digest([self.seed, [stage.fingerprint for stage in self.stages]])
 
-    def stage(self, name: str) -> Stage:
-        """The stage of that name.
-
-        Raises:
-            WhetstoneError: No such stage; the message lists the known ones.
-        """
-        for stage in self.stages:
-            if stage.name == name:
-                return stage
-        raise WhetstoneError(f"recipe '{self.name}' has no stage '{name}'; known: {', '.join(s.name for s in self.stages)}")
-
-
-def load_recipe(name: str, folder: Path | None = None) -> Recipe:
-    """Read a recipe by name.
-
-    Args:
-        name: File name without `.yml`, such as `curriculum`.
-        folder: Where recipes lie; the shipped ones by default.
-
-    Returns:
-        The validated recipe.
+def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
+    """The recipe in the file `name`.yml of a folder, by default of those that are shipped.
 
     Raises:
         WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is missing, unknown or out
             of range (the message names file and field).
     """
-    folder = FOLDER if folder is None else folder
     known = sorted(path.stem for path in folder.glob("*.yml"))
     if name not in known:
         raise WhetstoneError(f"recipe '{name}' is not in {folder}; known: {', '.join(known) or 'none'}")
     path = folder / f"{name}.yml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WhetstoneError(f"{path}: not a readable YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise WhetstoneError(f"{path}: expected a mapping with name, description, seed and stages, got {type(content).__name__}")
-    try:
-        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         problems = [f"{_place(item['loc'])}{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
         raise WhetstoneError(f"{path}: {'; '.join(problems)}") from error
@@ -141,7 +111,3 @@ def _place(location: tuple[int | str, ...]) -> str:
     """`('stages', 0, 'loss')` -> `stages[0].loss: `."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     return f"{place}: " if place else ""
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -15,31 +15,21 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
+Ids = Sequence[Collection[str]]
 
-def plan_batches(
-    queries: Sequence[str],
-    items: Sequence[Collection[str]],
-    relevant: Sequence[Collection[str]],
-    batch_size: int,
-    rng: np.random.Generator,
-) -> list[list[int]]:
-    """Split rows into batches without conflicts; every row is in exactly one.
 
-    Args:
-        queries: n queries, one a row.
-        items: the product and the negatives of each row.
-        relevant: every known relevant product of each row's query; the row's own product counts whether listed or not.
-        batch_size: most rows of a batch.
-        rng: decides the order of a query's rows and between queries with equally many rows left.
+def plan_batches(queries: Sequence[str], items: Ids, relevant: Ids, batch_size: int, rng: np.random.Generator) -> list[list[int]]:
+    """Split n rows into batches of at most `batch_size` without conflicts; every row is in exactly one, none is empty.
 
-    Returns:
-        Batches of row numbers, none empty.
+    Each row has a query, items (its product and its negatives) and the known relevant products of its query, its own among them. `rng`
+    decides the order of a query's rows, and between queries with equally many rows left.
     """
     row_items = [set(some) for some in items]
     waiting: dict[str, list[int]] = defaultdict(list)
@@ -94,19 +84,8 @@ class ConflictFreeBatchSampler(DefaultBatchSampler):
     schedule's end.
     """
 
-    def __init__(
-        self,
-        dataset: Any,
-        batch_size: int,
-        drop_last: bool,
-        *,
-        queries: Sequence[str],
-        items: Sequence[Collection[str]],
-        relevant: Sequence[Collection[str]],
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(dataset, batch_size=batch_size, drop_last=drop_last, seed=seed, **kwargs)
+    def __init__(self, *args: Any, queries: Sequence[str], items: Ids, relevant: Ids, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._rows = queries, items, relevant
         self._count = len(self._plan(0))
 
@@ -122,17 +101,7 @@ class ConflictFreeBatchSampler(DefaultBatchSampler):
 
 
 def conflict_free(frame: pd.DataFrame) -> Callable[..., ConflictFreeBatchSampler]:
-    """The trainer's `batch_sampler` argument for rows made by `curriculum.instances.mnr_instances`.
-
-    Args:
-        frame: columns query (text: two ids with one text are one query), product_id, negative_id_*, relevant_ids.
-    """
-    id_columns = ["product_id", *(column for column in frame.columns if column.startswith("negative_id_"))]
-    queries = frame["query"].tolist()
-    items = list(map(tuple, frame[id_columns].to_numpy()))
-    relevant = [{product, *ids} for product, ids in zip(frame["product_id"], frame["relevant_ids"], strict=True)]
-
-    def sampler(dataset: Any, batch_size: int, drop_last: bool, **kwargs: Any) -> ConflictFreeBatchSampler:
-        return ConflictFreeBatchSampler(dataset, batch_size, drop_last, queries=queries, items=items, relevant=relevant, **kwargs)
-
-    return sampler
+    """The trainer's `batch_sampler` argument for the rows of `mnr_instances`; two query ids with one text are one query."""
+    ids = ["product_id", *(column for column in frame.columns if column.startswith("negative_id_"))]
+    relevant = [{product, *others} for product, others in zip(frame["product_id"], frame["relevant_ids"], strict=True)]
+    return partial(ConflictFreeBatchSampler, queries=frame["query"].tolist(), items=frame[ids].to_numpy().tolist(), relevant=relevant)

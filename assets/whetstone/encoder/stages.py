@@ -16,9 +16,8 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -28,27 +27,21 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from whetstone.curriculum.instances import (
-    Instances,
-    Material,
-    bce_instances,
-    mnr_instances,
-    text_columns,
-    triplet_instances,
-)
+from whetstone.curriculum.instances import Instances, Material, bce_instances, mnr_instances, text_columns, triplet_instances
 from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, DevSet
 from whetstone.encoder.losses import build_loss
 from whetstone.encoder.recipes import Stage
 from whetstone.encoder.samplers import conflict_free
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.precision import has_bf16, pick_device
+from whetstone.platform.weights import encoder_folder
 
 BUILDERS = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did. Curves are (step, value); `seconds` is a measurement, not content: leave it out of anything that is hashed."""
+    """What a stage did; curves are (step, value), `learned` are the parameters of the loss itself."""
 
     loss_curve: list[tuple[int, float]]
     dev_curve: list[tuple[int, float]]
@@ -56,9 +49,8 @@ class StageResult:
     dev_metric: float
     steps: int
     instances: int
-    skipped: str | None = None
-    learned: dict[str, float] = field(default_factory=dict)
-    seconds: float = field(default=0.0, compare=False)
+    skipped: str | None
+    learned: dict[str, float]
 
 
 def stage_instances(stage: Stage, material: Material, seed: int) -> Instances:
@@ -84,32 +76,21 @@ def train_stage(
     device: str = "auto",
     progress: bool = False,
 ) -> StageResult:
-    """Train one stage and leave its best weights in `folder`.
+    """Train the model in `start` on rows of `stage_instances` and leave the weights that are best on `dev` in `folder`.
 
-    Args:
-        folder: where the model is written; made if absent.
-        start: folder or hub name of the model to start from.
-        stage: loss and hyper-parameters.
-        instances: rows from `stage_instances`.
-        dev: queries that choose the checkpoint.
-        seed: of shuffling and dropout. Same seed, same weights (on one thread and the same machine).
-        device: `auto`, `cpu` or `cuda`.
-        progress: show a progress bar.
+    `seed` is that of shuffling and dropout: same seed, same weights (on one thread and the same machine).
 
     Raises:
-        WhetstoneError: the loss became infinite or not a number.
+        WhetstoneError: there is no such start, or the loss became infinite or not a number.
     """
-    began = perf_counter()
-    device = pick_device(device)
     # a model of its own: `load_encoder` shares what it loads, and training changes the weights in place
-    model = SentenceTransformer(str(start), device=device)
+    model = SentenceTransformer(str(encoder_folder(str(start))), device=pick_device(device))
     choice = _BestOnDev(model, DevEvaluator(dev), stage, folder, progress)
     choice.judge(0)
-    skipped, learned = None, {}
+    skipped = None
     if len(instances) < stage.min_instances:
         skipped = f"{len(instances)} instances are fewer than min_instances = {stage.min_instances}: the weights of the start pass through"
-    else:
-        learned = _train(model, stage, instances, choice, seed, device)
+    learned = {} if skipped else _train(model, stage, instances, choice, seed)
     return StageResult(
         loss_curve=choice.loss_curve,
         dev_curve=choice.dev_curve,
@@ -119,23 +100,20 @@ def train_stage(
         instances=len(instances),
         skipped=skipped,
         learned=learned,
-        seconds=perf_counter() - began,
     )
 
 
-def _train(
-    model: SentenceTransformer, stage: Stage, instances: pd.DataFrame, choice: _BestOnDev, seed: int, device: str
-) -> dict[str, float]:
+def _train(model: SentenceTransformer, stage: Stage, instances: pd.DataFrame, choice: _BestOnDev, seed: int) -> dict[str, float]:
     """Run the trainer; the parameters that the loss itself learned."""
-    columns = [*text_columns(instances), *(["label"] if "label" in instances else [])]
     loss = build_loss(model, stage)
     own = {name: parameter for name, parameter in loss.named_parameters() if not name.startswith("model.")}
+    is_cpu = model.device.type == "cpu"
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         arguments = SentenceTransformerTrainingArguments(
             output_dir=scratch,
             seed=seed,
-            use_cpu=device == "cpu",
-            bf16=has_bf16(device),
+            use_cpu=is_cpu,
+            bf16=has_bf16(model.device.type),
             num_train_epochs=stage.epochs,
             per_device_train_batch_size=stage.batch_size,
             learning_rate=stage.learning_rate,
@@ -143,13 +121,14 @@ def _train(
             warmup_steps=stage.warmup_ratio,
             lr_scheduler_type="linear",
             batch_sampler=conflict_free(instances) if stage.loss == "mnr" else "batch_sampler",
-            dataloader_pin_memory=device != "cpu",
+            dataloader_pin_memory=not is_cpu,
             logging_steps=0.02,
             logging_nan_inf_filter=False,
             save_strategy="no",
             eval_strategy="no",
             report_to="none",
         )
+        columns = [*text_columns(instances), *(["label"] if "label" in instances else [])]
         dataset = Dataset.from_pandas(instances[columns], preserve_index=False)
         trainer = _Trainer(model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[choice])
         trainer.data_collator.max_length = min(stage.max_length, model.max_seq_length or stage.max_length)
@@ -158,7 +137,7 @@ def _train(
         steps = stage.epochs * len(trainer.get_train_dataloader())
         arguments.max_steps = min(steps, stage.max_steps or steps)
         trainer.train()
-    return {name: parameter.detach().item() for name, parameter in own.items()}
+    return {name: parameter.item() for name, parameter in own.items()}
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -176,8 +155,7 @@ class _BestOnDev(TrainerCallback):
         self.loss_curve: list[tuple[int, float]] = []
         self.dev_curve: list[tuple[int, float]] = []
         self.best, self.best_step = -math.inf, 0
-        share = stage.weight_averaging
-        self.start = {name: weight.detach().clone() for name, weight in model.named_parameters()} if share else {}
+        self.start = {name: weight.detach().clone() for name, weight in model.named_parameters()} if stage.weight_averaging else {}
 
     def judge(self, step: int) -> None:
         """Evaluate and, if better than everything before, save. Equally good later weights are not better."""
@@ -197,39 +175,32 @@ class _BestOnDev(TrainerCallback):
         self.bar = tqdm(total=state.max_steps, desc=self.stage.name, unit="step", disable=not self.progress)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count, and evaluate where planned."""
         self.bar.update()
         if state.global_step in self.when:
             self.judge(state.global_step)
             self.bar.set_postfix({METRIC: f"{self.dev_curve[-1][1]:.4f}", "best": f"{self.best:.4f}"})
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         """Collect the loss; a broken one ends the training instead of spoiling the weights in silence."""
-        if logs and "loss" in logs:
+        if "loss" in logs:
             if not math.isfinite(logs["loss"]):
-                raise WhetstoneError(
-                    f"stage {self.stage.name}: the loss is {logs['loss']} at step {state.global_step}; lower its learning_rate"
-                )
+                problem = f"the loss is {logs['loss']} at step {state.global_step}; lower its learning_rate"
+                raise WhetstoneError(f"stage {self.stage.name}: {problem}")
             self.loss_curve.append((state.global_step, logs["loss"]))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the bar."""
         self.bar.close()
 
 
 @contextmanager
 def averaged(model: SentenceTransformer, start: dict[str, torch.Tensor], share: float) -> Iterator[None]:
-    """Within the block the model has (1 - share) * its own + share * the start's weights; afterwards exactly its own again."""
-    if not share:
-        yield
-        return
-    with torch.no_grad():
-        own = {name: weight.clone() for name, weight in model.named_parameters()}
-        for name, weight in model.named_parameters():
-            weight.lerp_(start[name], share)
+    """Within the block the weights named in `start` are (1 - share) * own + share * start; afterwards exactly the model's own again."""
+    weights = {name: weight.data for name, weight in model.named_parameters() if name in start}
+    own = {name: weight.clone() for name, weight in weights.items()}
+    for name, weight in weights.items():
+        weight.lerp_(start[name], share)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                weight.copy_(own[name])
+        for name, weight in weights.items():
+            weight.copy_(own[name])

@@ -103,7 +103,7 @@ def champion(
     schema="reports",
     group="evaluation",
     kinds={"python"},
-    deps=["marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades"],
+    deps=["marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades", "marts.curriculum_tiers"],
     uses=["seed"],
     by_category=False,
 )

@@ -1,11 +1,9 @@
 """Writing a category's shard: from nothing, or from the shard before and what changed.
 
-Products are added by one thread in the order of their keys, so the same products and vectors give the same bytes in
-whatever order they come (on one kind of processor). Defaults are the smallest that held recall@10 >= 0.99 with room on
-real categories: with USearch's own expansions (128, 64) a category of 1,900 products fell to 0.93.
+Products are added by one thread in the order of their keys, so the same products and vectors give the same bytes in whatever order they
+come (on one kind of processor). Defaults are the smallest that held recall@10 >= 0.99 with room on real categories: with USearch's own
+expansions (128, 64) a category of 1,900 products fell to 0.93.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
@@ -37,21 +35,12 @@ def build_shard(
     encoder_version: str = "",
     text_hashes: Sequence[str] | None = None,
 ) -> ShardInfo:
-    """Write the shard of one category, which may be empty.
+    """Write the shard of one category into an existing folder; an empty category has vectors of shape (0, d).
 
-    Args:
-        folder: an existing folder; the three files go into it.
-        vectors: shape (n, d); scaled to unit length here. Give an empty category the shape (0, d).
-        product_ids: n different ids, any text.
-        dtype: how vectors are stored: bf16, f16, f32 or i8.
-        connectivity: HNSW's M, edges a node keeps.
-        expansion_add: beam width when a vector is added.
-        expansion_search: beam width of a search; widened for large k.
-        encoder_version: what made the vectors; kept in the manifest.
-        text_hashes: hash of the text behind each vector, kept in the key map so that an edit can be seen.
-
-    Raises:
-        WhetstoneError: a repeated product id, a zero or non-finite vector, two ids with one key, an unknown dtype.
+    Vectors (n, d) of n different ids are scaled to unit length and stored as one of `DTYPES`. `connectivity` is HNSW's M, edges a node
+    keeps; the expansions are the beam widths when a vector is added and searched (wider for large k). What made the vectors and the hash of
+    the text behind each are kept, so that an edit can be seen.
+    WhetstoneError: a repeated product id, a zero or non-finite vector, two ids with one key, an unknown dtype.
     """
     if dtype not in DTYPES:
         raise WhetstoneError(f"index dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
@@ -72,23 +61,11 @@ def update_shard(
     removed: Collection[str] = (),
     text_hashes: Sequence[str] | None = None,
 ) -> ShardInfo:
-    """Write the shard in `source` with products added, replaced or removed, touching the graph for these alone.
+    """Write the shard in `source` to another folder with products added or replaced (m, d) or removed, touching the graph for these alone.
 
-    Parameters and encoder stay those of `source`. Slots of removed products are used again by later additions; after
-    many edits a build from nothing gives a tighter graph.
-
-    Args:
-        source: folder of the shard before; left as it is.
-        folder: an existing folder for the new shard.
-        category: the shard's category, for messages.
-        vectors: shape (m, d), of the products added or replaced, from the encoder of `source`.
-        product_ids: their m ids.
-        removed: ids to drop; each must be in the shard and not among `product_ids`.
-        text_hashes: as in `build_shard`, of the m products.
-
-    Raises:
-        WhetstoneError: as in `build_shard` and `open_shard`; other dimensions; a removed product that isn't there or is
-            also given a vector.
+    Parameters and encoder stay those of `source`. Slots of removed products are used again by later additions; after many edits a build
+    from nothing gives a tighter graph. WhetstoneError: as in `build_shard` and `open_shard` (which names `category`); other dimensions; a
+    removed product that isn't there or is also given a vector.
     """
     shard = open_shard(source, category, view=False)
     index, info = shard.index, shard.info
@@ -109,20 +86,20 @@ def update_shard(
 
 def _key_table(product_ids: Sequence[str], text_hashes: Sequence[str] | None) -> pd.DataFrame:
     """The key map of these products, sorted by key; its pandas index holds each product's row in the input."""
-    hashes = [""] * len(product_ids) if text_hashes is None else list(text_hashes)
+    hashes = [""] * len(product_ids) if text_hashes is None else text_hashes
     if len(hashes) != len(product_ids):
         raise WhetstoneError(f"{len(hashes)} text hashes for {len(product_ids)} products: give one for each, or none")
-    ids = pd.Series(list(product_ids), dtype=object)
-    if ids.duplicated().any():
-        raise WhetstoneError(f"product {ids[ids.duplicated()].iloc[0]!r} occurs twice: an index takes it once")
-    keys = np.array([product_key(product_id) for product_id in ids], dtype=np.uint64)
-    return _distinct(pd.DataFrame({"key": keys, "product_id": ids, "text_hash": pd.Series(hashes, dtype=object)}))
+    keys = np.array([product_key(product_id) for product_id in product_ids], dtype=np.uint64)
+    names = pd.DataFrame({"product_id": list(product_ids), "text_hash": list(hashes)}, dtype=object)
+    return _distinct(names.assign(key=keys)[["key", "product_id", "text_hash"]])
 
 
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:
-    """The table sorted by key; two products with one key are refused."""
+    """The table sorted by key; a product that occurs twice, or two products with one key, are refused."""
     table = table.sort_values("key")
     twins = table.loc[table["key"].duplicated(keep=False), "product_id"].tolist()
+    if twins and twins[0] == twins[1]:
+        raise WhetstoneError(f"product {twins[0]!r} occurs twice: an index takes it once")
     if twins:
         raise WhetstoneError(f"products {twins[0]!r} and {twins[1]!r} hash to the same key: rename one of them")
     return table
@@ -132,7 +109,7 @@ def _write(folder: Path, index: Index, table: pd.DataFrame, dtype: str, expansio
     """Save the files, the manifest last: a folder without one was never finished."""
     index.save(folder / INDEX_FILE)
     table.to_parquet(folder / KEYS_FILE, index=False)
-    paths = {name: folder / name for name in (INDEX_FILE, KEYS_FILE)}
+    paths = (folder / INDEX_FILE, folder / KEYS_FILE)
     info = ShardInfo(
         count=len(table),
         dimensions=index.ndim,
@@ -142,7 +119,7 @@ def _write(folder: Path, index: Index, table: pd.DataFrame, dtype: str, expansio
         expansion_search=expansion_search,
         encoder_version=encoder_version,
         library=f"usearch {usearch.__version__}",
-        files={name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for name, path in paths.items()},
+        files={path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in paths},
     )
     atomic_write(folder / MANIFEST_FILE, json.dumps(asdict(info), indent=1))
     return info

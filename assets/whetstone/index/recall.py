@@ -1,40 +1,25 @@
 """How much of the exact answer a shard finds: recall@k against brute force over the vectors it was built from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from whetstone.index.shard import Shard, Vectors, unit_rows
+from whetstone.index.shard import Shard, unit_rows
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.dense import exact_search
+from whetstone.retrieval.vectors import Vectors
+
+EQUAL = 1e-6
+"""Two products of the same vectors, rounded on different ways."""
 
 
-def recall_at(
-    shard: Shard,
-    vectors: npt.NDArray[np.floating],
-    product_ids: Sequence[str],
-    query_vectors: npt.NDArray[np.floating],
-    k: int = 10,
-) -> float:
+def recall_at(shard: Shard, vectors: Vectors, product_ids: Sequence[str], query_vectors: Vectors, k: int = 10) -> float:
     """Mean share of the k exactly nearest products that the shard finds; an empty shard has nothing to miss: 1.0.
 
-    The exact scores come from the full-precision `vectors`, so loss by the shard's dtype counts as well as loss by its
-    graph. A found product counts when its exact score is no worse than the k-th exact score: equal products may stand
-    for each other.
-
-    Args:
-        shard: the index to judge.
-        vectors: shape (n, d), what the shard was built from.
-        product_ids: their n ids.
-        query_vectors: shape (q, d), at least one; `probes` makes enough of them.
-        k: depth; at most n counts.
-
-    Raises:
-        WhetstoneError: no query, a zero or non-finite vector, or products that aren't the shard's.
+    The exact scores come from the full-precision `vectors` (n, d) that the shard was built from, so loss by its dtype counts as well as
+    loss by its graph. A found product counts when its exact score is no worse than the k-th: equal products may stand for each other.
+    WhetstoneError: no query (`probes` makes some), a zero or non-finite vector, or products that aren't the shard's.
     """
     if set(product_ids) != set(shard.product_ids):
         raise WhetstoneError(f"{len(product_ids)} products given, the shard holds {len(shard)}, and they are not the same")
@@ -51,16 +36,15 @@ def recall_at(
     hits = shard.find(queries, k)
     query_rows = hits["query_index"].to_numpy()
     product_rows = pd.Index(product_ids).get_indexer(pd.Index(hits["product_id"]))
-    scores = np.einsum("ij,ij->i", queries[query_rows], rows[product_rows])
-    equal = 1e-6  # two products of the same vectors, rounded on different ways
-    return float((scores >= floors[query_rows] - equal).sum() / (k * len(queries)))
+    scores = (queries[query_rows] * rows[product_rows]).sum(axis=1)
+    return float((scores >= floors[query_rows] - EQUAL).sum() / (k * len(queries)))
 
 
 def probes(query_vectors: Vectors, vectors: Vectors, least: int = 200) -> Vectors:
     """The query vectors, filled up to `least` with product vectors taken at even steps through the catalog.
 
-    A category may have one query or none. One swap of two nearly equal products is then a recall of 0.9, and says
-    nothing about the index; over 200 vectors it is 0.9995.
+    A category may have one query or none. One swap of two nearly equal products is then a recall of 0.9, and says nothing about the
+    index; over 200 vectors it is 0.9995.
     """
     missing = min(max(least - len(query_vectors), 0), len(vectors))
     rows = np.linspace(0, len(vectors) - 1, missing).astype(np.int64)

@@ -1,7 +1,5 @@
 """Search results as text: JSON lines for programs, a table for people."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -13,16 +11,9 @@ FIELDS = ("rank", "product_id", "title", "category", "score")
 
 
 def render_jsonl(texts: Sequence[str], results: pd.DataFrame) -> Iterator[str]:
-    r"""One JSON object a query, in the order of the queries, each without a line break.
+    r"""A line `{"query", "results": [{"rank", "product_id", "title", "category", "score"}]}` a text, of what `Searcher.search` answered.
 
     Non-ASCII characters are escaped: some are line breaks to a reader that splits lines (U+2028 in a title).
-
-    Args:
-        texts: the queries, as given to `Searcher.search`.
-        results: its answer.
-
-    Yields:
-        `{"query": ..., "results": [{"rank", "product_id", "title", "category", "score"}, ...]}`
     """
     for text, found in zip(texts, _by_query(len(texts), results), strict=True):
         yield json.dumps({"query": text, "results": [dict(zip(FIELDS, row, strict=True)) for row in found]})

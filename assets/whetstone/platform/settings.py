@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 class Settings(BaseSettings):
     """Settings of one build, read from the environment and from `.env` in the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="WHETSTONE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="WHETSTONE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     home: Path = Field(PROJECT / ".whetstone", description="Where everything that Whetstone makes lies, a folder a source.")
     source: str = Field("demo", description="The source to build: the name of a folder under sql/sources.", pattern=r"^[a-z0-9_]+$")
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     annotator: str = Field(
         "cross_encoder", description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only)."
     )
-    annotator_epochs: int = Field(3, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
+    annotator_epochs: int = Field(2, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
     tier_confidence: float = Field(
         0.7, ge=0, le=1, description="A graded pair enters a tier only if its annotator was this sure (a human is)."
     )

@@ -18,6 +18,7 @@ unit_tests:                                           # run by the test-suite, s
 ```
 """
 
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
@@ -93,19 +94,16 @@ class Contract(Strict):
     tests: tuple[TableTest, ...] = ()
     unit_tests: tuple[UnitTest, ...] = ()
 
-    def column_names(self) -> list[str]:
-        """Names of the columns that are no patterns."""
-        return [c.name for c in self.columns if "*" not in c.name]
-
-    def table_schema(self) -> dg.TableSchema:
-        """The contract as Dagster shows it."""
-        return dg.TableSchema(columns=[dg.TableColumn(name=c.name, type=c.type, description=c.description or None) for c in self.columns])
+    def table_schema(self, actual: dict[str, str] | None = None) -> dg.TableSchema:
+        """The contract as Dagster shows it; with a table's actual columns, patterns are filled in."""
+        named = [(name, c) for c in self.columns for name in (fnmatch_all(actual, c.name) if actual else [c.name])]
+        return dg.TableSchema(columns=[dg.TableColumn(name=n, type=c.type, description=c.description or None) for n, c in dict(named).items()])
 
     def violations(self, actual: dict[str, str]) -> list[str]:
         """How a table's columns differ from the contract, in words."""
         problems = []
         for column in self.columns:
-            found = {name: kind for name, kind in actual.items() if fnmatch(name, column.name)}
+            found = {name: actual[name] for name in fnmatch_all(actual, column.name)}
             if not found:
                 problems.append(f"column {column.name} is missing")
             problems += [f"column {name} is {kind}, the contract says {column.type}" for name, kind in found.items() if kind != column.type]
@@ -123,6 +121,11 @@ class Contract(Strict):
             kind, query = _compile(test_)
             found[test_.name or kind] = (query, test_.severity == "error")
         return found
+
+
+def fnmatch_all(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that a column name or pattern of a contract stands for."""
+    return [name for name in names if fnmatch(name, pattern)]
 
 
 def load_contract(path: Path) -> Contract:

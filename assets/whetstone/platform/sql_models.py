@@ -160,7 +160,7 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
         values: what its parameters stand for, besides `category`.
     """
     bound = {name: values[name] for name in model.parameters if name != "category"}
-    lineages: list[dg.TableColumnLineage] = []
+    described: dict[str, Any] = {}
 
     @asset(
         schema=model.schema,
@@ -178,21 +178,24 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
         parameters = {**bound, **({"category": category} if category else {})}
         with warehouse.transaction() as connection:
             written = replace_select(connection, model.table, model.query, category, parameters)
-            if not lineages:  # sqlglot takes a while: once a process, not at load
-                lineages.append(column_lineage(model, {table: columns_of(connection, table) for table in model.tables}))
-        return result(written, metadata={"dagster/column_lineage": lineages[0]})
+            if not described:  # sqlglot takes a while: once a process, not at load
+                made = columns_of(connection, model.table)
+                read = {table: columns_of(connection, table) for table in model.tables}
+                described["dagster/column_schema"] = model.contract.table_schema(made)
+                described["dagster/column_lineage"] = column_lineage(model, made, read)
+        return result(written, metadata=described)
 
     return sql_model
 
 
-def column_lineage(model: SqlModel, columns: Mapping[str, Mapping[str, str]]) -> dg.TableColumnLineage:
-    """Which columns of which tables each column of the model is made from; `columns` are the types of every table that it reads."""
+def column_lineage(model: SqlModel, made: Iterable[str], read: Mapping[str, Mapping[str, str]]) -> dg.TableColumnLineage:
+    """Which columns of which tables each column that the model made comes from; `read` has the column types of every table it reads."""
     schema: dict[str, dict[str, dict[str, str]]] = {}
     for table in model.tables:
         db, name = table.split(".")
-        schema.setdefault(db, {})[name] = dict(columns[table])
+        schema.setdefault(db, {})[name] = dict(read[table])
     found: dict[str, list[dg.TableColumnDep]] = {}
-    for name in model.contract.column_names():
+    for name in made:
         leaves = {
             (leaf.expression.db, leaf.expression.name, leaf.name.split(".")[-1].strip('"'))
             for leaf in lineage(name, model.query, schema=schema, dialect="duckdb").walk()

@@ -1,76 +1,53 @@
 """The registry of channels: heterogeneous ways to find products for a query, each with its top `depth` and the rank.
 
-A channel is one file with a function `search(inputs, depth) -> run` and one line in `CHANNELS`. Everything downstream
-(assets, disagreement sets, overlap, evaluation) reads this registry. The file is imported when the definitions load, so
-it refers to the search functions by name and imports none of them. Source: arXiv 2606.23911 [A], section 3.
+A channel is one file with a function `search(inputs, depth) -> run` and one line in `CHANNELS`. Everything downstream (assets, disagreement
+sets, overlap, evaluation) reads this registry. The file is imported when the definitions load, so it refers to the search functions by name
+and imports none of them. Source: arXiv 2606.23911 [A], section 3.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from whetstone.platform.errors import WhetstoneError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
-Kind = Literal["lexical", "dense"]
+    from whetstone.retrieval.vectors import Vectors
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SUMMARIES = ("lexical", "best", "best_dense")
 
 
 @dataclass(frozen=True)
 class ChannelInputs:
-    """What a channel may look at, for one category (or the whole catalog).
+    """What a channel may look at, for one category (or the whole catalog). Only a dense channel calls the two functions."""
 
-    Attributes:
-        products: product_id, title, brand, category_path, attributes, text; one row per product.
-        queries: query_id, text; the queries to answer, one row each.
-        judgments: query_id, text (the query's), product_id, grade of *train* queries only; may be empty. It carries
-            the text because the queries to answer need not be the ones judged.
-        settings: has the attributes that the channel's `settings` name.
-        encode_queries: texts to unit vectors (n, d); only a dense channel calls it.
-        product_vectors: the products' unit vectors (n_products, d), row by row; only a dense channel calls it.
-        synonyms: lines of the source's Solr synonym file.
-    """
-
-    products: pd.DataFrame
-    queries: pd.DataFrame
-    judgments: pd.DataFrame
-    settings: Any
-    encode_queries: Callable[[Sequence[str]], npt.NDArray[np.float32]]
-    product_vectors: Callable[[], npt.NDArray[np.float32]]
-    synonyms: Sequence[str] = field(default=())
+    products: pd.DataFrame  # product_id, title, brand, category_path, attributes, text; one row per product
+    queries: pd.DataFrame  # query_id, text; the queries to answer, one row each
+    judgments: pd.DataFrame  # query_id, text (the query's: it need not be among those to answer), product_id, grade; *train* queries only
+    settings: Any  # has the attributes that the channel's `settings` name
+    encode_queries: Callable[[Sequence[str]], Vectors]  # texts to unit vectors (n, d)
+    product_vectors: Callable[[], Vectors]  # the products' unit vectors (n_products, d), row by row
+    synonyms: Sequence[str] = ()  # lines of the source's Solr synonym file
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One way to find products.
+    """One way to find products."""
 
-    Attributes:
-        name: also the table (`marts.<name>_run`) and the rank column (`<name>_rank`).
-        kind: `lexical` matches words, `dense` matches vectors; the tiers tell the two apart.
-        description: one sentence for the asset.
-        version: bump it when the results of the same inputs change.
-        settings: fields of Settings that it reads.
-        entry: `module:function` of `search(inputs, depth) -> run`, imported when called.
-        reads: what it looks at besides the category's products and queries, so that only a change of that makes its
-            runs stale.
-    """
-
-    name: str
-    kind: Kind
-    description: str
-    version: str
-    settings: tuple[str, ...]
-    entry: str
-    reads: tuple[str, ...] = ()
+    name: str  # also the table (`marts.<name>_run`) and the rank column (`<name>_rank`)
+    kind: Literal["lexical", "dense"]  # matches words or vectors; the tiers tell the two apart
+    description: str  # one sentence for the asset
+    version: str  # bump it when the results of the same inputs change
+    settings: tuple[str, ...]  # fields of Settings that it reads
+    entry: str  # `module:function` of `search(inputs, depth) -> run`, imported when called
+    reads: tuple[str, ...] = ()  # besides the category's products and queries; a change of nothing else makes its runs stale
 
     @property
     def table(self) -> str:
@@ -86,41 +63,36 @@ class Channel:
 
 CHANNELS: tuple[Channel, ...] = (
     Channel(
-        "dictionary",
-        "lexical",
-        "Query phrases looked up in the category's lexicon, with synonyms; score = idf-weighted share covered.",
-        "1",
-        ("depth",),
-        "whetstone.retrieval.dictionary:search",
+        name="dictionary",
+        kind="lexical",
+        description="Query phrases looked up in the category's lexicon, with synonyms; score = idf-weighted share covered.",
+        version="1",
+        settings=("depth",),
+        entry="whetstone.retrieval.dictionary:search",
         reads=("staging.judgments", "raw.synonyms"),
     ),
     Channel(
-        "bm25",
-        "lexical",
-        "BM25 (Lucene's form) over stemmed product text.",
-        "1",
-        ("depth", "bm25_k1", "bm25_b"),
-        "whetstone.retrieval.bm25:search",
+        name="bm25",
+        kind="lexical",
+        description="BM25 (Lucene's form) over stemmed product text.",
+        version="1",
+        settings=("depth", "bm25_k1", "bm25_b"),
+        entry="whetstone.retrieval.bm25:search",
     ),
     Channel(
-        "dense",
-        "dense",
-        "Cosine of the incumbent encoder's vectors, exact search.",
-        "1",
-        ("depth",),
-        "whetstone.retrieval.dense:search",
+        name="dense",
+        kind="dense",
+        description="Cosine of the incumbent encoder's vectors, exact search.",
+        version="1",
+        settings=("depth",),
+        entry="whetstone.retrieval.dense:search",
         reads=("models.incumbent_encoder",),
     ),
 )
 
 
-def check_registry(channels: Sequence[Channel] = CHANNELS) -> None:
-    """Refuse a registry whose names would collide as tables or columns.
-
-    Raises:
-        WhetstoneError: a name is repeated, is no lower-case identifier, or is taken by a summary column of
-            `run_ranks_sql`.
-    """
+def check_registry(channels: Sequence[Channel]) -> None:
+    """Refuse (WhetstoneError) names that would collide as tables or columns, with each other or with a summary of `run_ranks_sql`."""
     names = [channel.name for channel in channels]
     for name in names:
         if not _NAME.fullmatch(name) or name in _SUMMARIES or names.count(name) > 1:
@@ -129,35 +101,32 @@ def check_registry(channels: Sequence[Channel] = CHANNELS) -> None:
 
 def channel(name: str) -> Channel:
     """The registered channel of that name; WhetstoneError lists the known ones."""
-    for each in CHANNELS:
-        if each.name == name:
-            return each
-    raise WhetstoneError(f"there is no channel {name!r}; registered are {', '.join(each.name for each in CHANNELS)}")
+    known = {each.name: each for each in CHANNELS}
+    if name not in known:
+        raise WhetstoneError(f"there is no channel {name!r}; registered are {', '.join(known)}")
+    return known[name]
 
 
 def runs_sql(channels: Sequence[Channel] = CHANNELS) -> str:
     """SELECT of every registered run: channel, kind, category, query_id, product_id, rank, score."""
     check_registry(channels)
-    selects = (
-        f"select\n    '{each.name}' as channel,\n    '{each.kind}' as kind,\n"
-        f"    category,\n    query_id,\n    product_id,\n    rank,\n    score,\nfrom {each.table}"
+    return "\n    union all\n".join(
+        f"    select '{each.name}' as channel, '{each.kind}' as kind, category, query_id, product_id, rank, score, from {each.table}"
         for each in channels
     )
-    return "\n\nunion all\n\n".join(selects)
 
 
 def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
     """SELECT of who found what in the category `$category`, one row per query x product found by any channel.
 
-    [A] keeps the top 500 of a catalog of millions: what is deeper is far from the query. In a category of 200 products
-    a top 500 holds everything, and no channel could disagree. So a run of depth 500 *finds* what ranks in the first
-    `$found_share` of the category's products, and at least in the first `$found_least`.
+    [A] keeps the top 500 of a catalog of millions: what is deeper is far from the query. In a category of 200 products a top 500 holds
+    everything, and no channel could disagree. So a run of depth 500 *finds* what ranks in the first `$found_share` of the category's
+    products, and at least in the first `$found_least`.
 
     Columns: category, query_id, product_id; `<channel>_rank` of each (null where it didn't find the pair); count_channels,
     count_lexical; lexical_rank (best of the lexical channels), best_dense_rank, best_rank.
     """
     ranks = "\n".join(f"    max(rank) filter (where channel = '{each.name}') as {each.name}_rank," for each in channels)
-    runs = "\n".join(f"    {line}" if line else "" for line in runs_sql(channels).splitlines())
     return f"""with depths as (
     select greatest($found_least, ceil($found_share * count(*))) as found_depth,
     from staging.products
@@ -165,7 +134,7 @@ def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
 ),
 
 all_runs as (
-{runs}
+{runs_sql(channels)}
 ),
 
 runs as (

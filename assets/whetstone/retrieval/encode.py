@@ -1,16 +1,12 @@
 """Texts to unit vectors with a sentence-transformers encoder, under bf16 autocast where the hardware has it.
 
-Texts are sorted by length, so that a batch pads little, and go through `map_batches`, the one place for maps over
-rows.
+Texts are sorted by length, so that a batch pads little, and go through `map_batches`, the one place for maps over rows.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
@@ -19,6 +15,7 @@ from whetstone.platform.compute import map_batches
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.precision import half_precision, pick_device
 from whetstone.platform.weights import encoder_folder
+from whetstone.retrieval.vectors import Vectors
 
 transformers_logging.disable_progress_bar()  # "Loading weights" a hundred times; training and encoding have bars of their own
 
@@ -29,15 +26,7 @@ BATCHES_A_CALL = 32
 
 @lru_cache(maxsize=4)
 def load_encoder(name_or_path: str, device: str = "auto") -> SentenceTransformer:
-    """The encoder in evaluation mode; the last four are kept in memory.
-
-    Args:
-        name_or_path: as in `encoder_folder`.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        WhetstoneError: it can't be found or loaded.
-    """
+    """The encoder (named as for `encoder_folder`) in evaluation mode, the last four kept; WhetstoneError: it can't be found or loaded."""
     where = str(encoder_folder(name_or_path))
     try:
         return SentenceTransformer(where, device=pick_device(device)).eval()
@@ -45,39 +34,28 @@ def load_encoder(name_or_path: str, device: str = "auto") -> SentenceTransformer
         raise WhetstoneError(f"encoder {name_or_path!r} could not be loaded from {where!r}: {error}") from error
 
 
-def encode(
-    encoder: SentenceTransformer, texts: Sequence[str], *, batch_size: int | None = None, progress: bool = False
-) -> npt.NDArray[np.float32]:
-    """Unit vectors of texts, (n, d) float32; (0, d) for none. The same call gives the same vectors.
+def encode(encoder: SentenceTransformer, texts: Sequence[str], *, batch_size: int | None = None, progress: bool = False) -> Vectors:
+    """Unit vectors of texts, (n, d), (0, d) for none; the same call gives the same vectors.
 
-    Args:
-        encoder: from `load_encoder`.
-        texts: any texts, an empty one included; the encoder cuts what exceeds its window.
-        batch_size: texts a forward pass; default 32 on a processor, 256 on a GPU.
-        progress: show a progress bar.
-
-    Raises:
-        WhetstoneError: a vector is zero or not finite (broken weights); the message shows the text.
+    The encoder cuts what exceeds its window. `batch_size` is texts a forward pass, by default 32 on a processor and 256 on a GPU.
+    WhetstoneError: a vector is zero or not finite (broken weights); the message shows the text.
     """
-    dimension = encoder.get_embedding_dimension()
     if not texts:
-        return np.zeros((0, dimension or 0), dtype=np.float32)
-    device = encoder.device
-    size = batch_size or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
+        return np.zeros((0, encoder.get_embedding_dimension() or 0), dtype=np.float32)
+    size = batch_size or (GPU_BATCH if encoder.device.type == "cuda" else CPU_BATCH)
     # Longest first: memory runs out early or not at all.
     by_length = np.argsort([-len(text) for text in texts], kind="stable")
 
-    def encode_batch(batch: Sequence[str]) -> npt.NDArray[np.float32]:
-        with torch.inference_mode(), half_precision(str(device)):
+    def encode_batch(batch: Sequence[str]) -> Vectors:
+        with torch.inference_mode(), half_precision(str(encoder.device)):
             return np.asarray(encoder.encode(list(batch), batch_size=size, show_progress_bar=False), dtype=np.float32)
 
-    describe = "encode" if progress else None
-    rows = map_batches(encode_batch, [texts[position] for position in by_length], size * BATCHES_A_CALL, describe)
+    rows = map_batches(encode_batch, [texts[at] for at in by_length], size * BATCHES_A_CALL, "encode" if progress else None)
     vectors = np.empty((len(texts), len(rows[0])), dtype=np.float32)
     vectors[by_length] = rows
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    broken = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
+    broken = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(broken):
         raise WhetstoneError(f"the encoder gave no usable vector for the text {texts[broken[0]][:80]!r}; its weights are broken")
-    unit: npt.NDArray[np.float32] = vectors / norms
+    unit: Vectors = vectors / norms
     return unit

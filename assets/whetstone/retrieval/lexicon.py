@@ -4,22 +4,18 @@ Kinds of entry, each a phrase of one to four stemmed words:
     brand        the product's brand; a title that opens with a known brand counts too
     node         a node of the category path, or a part of one ("Cases, Holsters & Sleeves" has three)
     attribute    an attribute's value
-    head         the head noun of a title's segment: its last word that is no number, measure or stop word; it heads
-                 segments of at least two products
+    head         the head noun of a title's segment: its last word that is no number, measure or stop word, in at least two products
     collocation  two or three words that stand together in titles far more often than by chance
 
-A product *holds* an entry through its own fields, never by a mere mention: of a title only the part that names the
-product is read, so "case for iPhone 12" and "charger with cable" hold neither iPhone nor cable. That is where the
-channel differs from bm25. [A] is arXiv 2606.23911. NPMI: Bouma 2009, "Normalized (pointwise) mutual information in
-collocation extraction", and its multivariate form for three words.
+A product *holds* an entry through its own fields, never by a mere mention: of a title only the part that names the product is read, so
+"case for iPhone 12" and "charger with cable" hold neither iPhone nor cable. That is where the channel differs from bm25. [A] is arXiv
+2606.23911. NPMI: Bouma 2009, "Normalized (pointwise) mutual information in collocation extraction"; for three words its multivariate form.
 """
-
-from __future__ import annotations
 
 import re
 import sys
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -30,6 +26,9 @@ import pandas as pd
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer
+
+from whetstone.retrieval.ranking import Positions
 
 MAX_WORDS = 4
 LEAST_COUNT = 3
@@ -38,15 +37,16 @@ LEAST_NPMI = 0.4
 """From -1 (never together) over 0 (by chance) to 1 (only together)."""
 
 KINDS = ("brand", "node", "attribute", "head", "collocation")
-STOP_WORDS = frozenset(STOPWORDS_EN)
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 _WITH = re.compile(r"\bw/", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['\u2019]s\b")
 _MARKS = re.compile("[\u0300-\u036f]")
 _SEGMENT = re.compile(r"[,;:|()\[\]{}!?\u2022\u00b7\n\t]|\s[-\u2013\u2014~/&+*]\s|\.\s")
 _PART = re.compile(r"[,;:|()\[\]{}/&\n\t]|\band\b", re.IGNORECASE)
-Held = dict[tuple[str, str], list[int]]
+Held = defaultdict[tuple[str, str], list[int]]
 """(kind, phrase) -> positions of the products that hold it, possibly repeated."""
+Titles = Sequence[Sequence[Sequence[str]]]
+"""Stemmed words of the own segments of each product's title."""
 _stemmer = Stemmer.Stemmer("english")
 
 
@@ -79,50 +79,43 @@ def head_noun(segment: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Entries of one category and who holds them.
+    """Entries of one category and who holds them."""
 
-    Attributes:
-        phrases: stemmed phrase -> entry number.
-        kinds: the kind that first gave each entry, by number.
-        holds: (n_products, n_entries) bool, sparse by column.
-    """
-
-    phrases: Mapping[str, int]
-    kinds: Sequence[str]
-    holds: sparse.csc_array
+    phrases: Mapping[str, int]  # stemmed phrase -> entry number
+    kinds: Sequence[str]  # the kind that first gave each entry, by number
+    holds: sparse.csc_array  # (n_products, n_entries) bool
 
     @cached_property
     def idf(self) -> Mapping[str, float]:
         """Word -> log(1 + (N - df + 0.5) / (df + 0.5)), df = products that hold an entry with that word; Lucene's."""
-        entries = [(word, number) for phrase, number in self.phrases.items() for word in set(phrase.split())]
-        vocabulary = {word: place for place, word in enumerate(sorted({word for word, _ in entries}))}
-        rows = [number for _, number in entries]
-        columns = [vocabulary[word] for word, _ in entries]
-        contains = sparse.csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(self.phrases), len(vocabulary)))
+        if not self.phrases:
+            return {}
+        words_of = CountVectorizer(analyzer=str.split)
+        contains = words_of.fit_transform(self.phrases)  # (n_entries, n_words)
         document_frequency = np.asarray((self.holds.astype(np.int32) @ contains > 0).sum(axis=0)).ravel()
-        return dict(zip(vocabulary, _idf(document_frequency, self.holds.shape[0]).tolist(), strict=True))
+        return dict(zip(words_of.get_feature_names_out(), self._idf(document_frequency).tolist(), strict=True))
 
     @cached_property
     def unknown_idf(self) -> float:
         """Weight of a word that no entry has."""
-        return float(_idf(np.zeros(1), self.holds.shape[0])[0])
+        return float(self._idf(np.zeros(1))[0])
 
-    def column(self, entry: int) -> npt.NDArray[np.intp]:
+    def _idf(self, document_frequency: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
+        weights: npt.NDArray[np.float64] = np.log1p((self.holds.shape[0] - document_frequency + 0.5) / (document_frequency + 0.5))
+        return weights
+
+    def column(self, entry: int) -> Positions:
         """Positions of the products that hold an entry."""
-        positions: npt.NDArray[np.intp] = self.holds.indices[self.holds.indptr[entry] : self.holds.indptr[entry + 1]]
+        positions: Positions = self.holds.indices[slice(*self.holds.indptr[entry : entry + 2])]
         return positions
-
-    def counts(self) -> dict[str, int]:
-        """Entries by kind."""
-        return dict(sorted(Counter(self.kinds).items()))
 
 
 def longest_sizes(phrases: Iterable[str]) -> dict[str, int]:
     """First word -> number of words of the longest phrase that begins with it."""
     longest: dict[str, int] = {}
     for phrase in phrases:
-        first, *rest = phrase.split(" ")
-        longest[first] = max(longest.get(first, 0), 1 + len(rest))
+        first = phrase.partition(" ")[0]
+        longest[first] = max(longest.get(first, 0), 1 + phrase.count(" "))
     return longest
 
 
@@ -139,34 +132,25 @@ def longest_matches(found: Sequence[str], longest: Mapping[str, int], known: Con
 
 
 def harvest(products: pd.DataFrame) -> Lexicon:
-    """The lexicon of these products.
-
-    Args:
-        products: title, brand, category_path, attributes; one row per product. Missing values are fine.
-
-    Returns:
-        A Lexicon whose rows are the products in their order; its entries don't depend on that order.
-    """
-    held: Held = {}
-    titles: list[list[list[str]]] = []
+    """The lexicon of products (title, brand, category_path, attributes; any may be missing), whose rows are theirs, in their order."""
+    held: Held = defaultdict(list)
     phrases = cache(_phrases)  # brands, nodes and values repeat
-    rows = zip(products["title"], products["brand"], products["category_path"], products["attributes"], strict=True)
-    for product, (title, brand, path, attributes) in enumerate(rows):
-        titles.append(own_segments(title) if isinstance(title, str) else [])
+    for product, (brand, path, attributes) in enumerate(
+        zip(products["brand"], products["category_path"], products["attributes"], strict=True)
+    ):
         values = attributes.values() if isinstance(attributes, dict) else ()
         nodes = path if isinstance(path, Sequence | np.ndarray) else ()
         for kind, field in (("brand", (brand,)), ("node", nodes), ("attribute", values)):
-            for value in field:
-                for phrase in phrases(value) if isinstance(value, str) else ():
-                    held.setdefault((kind, phrase), []).append(product)
+            for phrase in (phrase for value in field if isinstance(value, str) for phrase in phrases(value)):
+                held[kind, phrase].append(product)
+    titles = [own_segments(title) if isinstance(title, str) else [] for title in products["title"]]
     _hold_mentions(titles, held)
     _hold_heads(titles, held)
-    for product, phrase in _collocations(titles):
-        held.setdefault(("collocation", phrase), []).append(product)
+    _hold_collocations(titles, held)
     return _as_lexicon(held, len(products))
 
 
-def _hold_mentions(titles: Sequence[list[list[str]]], held: Held) -> None:
+def _hold_mentions(titles: Titles, held: Held) -> None:
     """A title holds the attribute values and nodes that its own part names, and a brand that it opens with."""
     values = {phrase: kind for kind, phrase in held if kind in ("node", "attribute")}
     brands = {phrase for kind, phrase in held if kind == "brand"}
@@ -176,36 +160,33 @@ def _hold_mentions(titles: Sequence[list[list[str]]], held: Held) -> None:
             for start, end in longest_matches(segment, longest_value, values):
                 phrase = " ".join(segment[start:end])
                 held[values[phrase], phrase].append(product)
-        opening = next(longest_matches(segments[0], longest_brand, brands), None) if segments else None
-        if opening and opening[0] == 0:
-            held["brand", " ".join(segments[0][: opening[1]])].append(product)
+        start, end = next(longest_matches(segments[0], longest_brand, brands), (-1, 0)) if segments else (-1, 0)
+        if start == 0:
+            held["brand", " ".join(segments[0][:end])].append(product)
 
 
-def _hold_heads(titles: Sequence[list[list[str]]], held: Held) -> None:
+def _hold_heads(titles: Titles, held: Held) -> None:
     heads = [{head for segment in segments if (head := head_noun(segment))} for segments in titles]
     count = Counter(head for each in heads for head in each)
     for product, each in enumerate(heads):
-        for head in sorted(each):
+        for head in each:
             if count[head] >= LEAST_COUNT - 1:
-                held.setdefault(("head", head), []).append(product)
+                held["head", head].append(product)
 
 
-def _collocations(titles: Sequence[list[list[str]]]) -> Iterator[tuple[int, str]]:
-    """(product, phrase) of every occurrence of two or three words whose count and NPMI are high enough.
+def _hold_collocations(titles: Titles, held: Held) -> None:
+    """Titles hold two or three words in a row whose count and NPMI are high enough.
 
-    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)); a triple extends a pair that is frequent
-    itself.
+    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)); a triple extends a pair that is frequent itself.
     """
-    numbers: dict[str, int] = {"": 0}  # "" ends a segment
     lengths = [sum(len(segment) + 1 for segment in segments) for segments in titles]
-    flat = (numbers.setdefault(word, len(numbers)) for segments in titles for segment in segments for word in (*segment, ""))
-    tokens = np.fromiter(flat, dtype=np.int64, count=sum(lengths))
-    if not len(tokens):
-        return
-    owner = np.repeat(np.arange(len(titles)), lengths)
-    vocabulary = list(numbers)
-    log_share = np.log(np.bincount(tokens, minlength=len(vocabulary)) / len(tokens))
-    is_stop = np.array([word in STOP_STEMS or not word for word in vocabulary])[tokens]
+    owner = np.repeat(np.arange(len(titles)), np.array(lengths, dtype=np.intp))
+    # "" ends a segment, so that no phrase crosses it.
+    tokens, vocabulary = pd.factorize(
+        np.array([word for segments in titles for segment in segments for word in (*segment, "")], dtype=object)
+    )
+    log_share = np.log(np.bincount(tokens) / max(len(tokens), 1))
+    is_stop = np.array([word in STOP_STEMS or not word for word in vocabulary], dtype=bool)[tokens]
     grams = np.where(is_stop, -1, tokens)  # number of the n-gram that begins at each place, -1 for none
     chance = log_share[tokens]
     for size in (2, 3):
@@ -218,14 +199,14 @@ def _collocations(titles: Sequence[list[list[str]]]) -> Iterator[tuple[int, str]
         joint = np.log(count / len(tokens))
         npmi = (joint - chance[starts]) / (-(size - 1) * joint)
         for place in starts[(count >= LEAST_COUNT) & (npmi >= LEAST_NPMI)]:
-            yield int(owner[place]), " ".join(vocabulary[token] for token in tokens[place : place + size])
+            held["collocation", " ".join(vocabulary[tokens[place : place + size]])].append(owner[place])
         grams = np.full(len(tokens), -1)
         grams[starts[count >= LEAST_COUNT]] = which[count >= LEAST_COUNT]
 
 
-def _as_lexicon(held: Mapping[tuple[str, str], Sequence[int]], count_products: int) -> Lexicon:
-    phrases = {phrase: number for number, phrase in enumerate(sorted({phrase for _, phrase in held}))}
+def _as_lexicon(held: Held, count_products: int) -> Lexicon:
     kind_of = {phrase: kind for kind, phrase in sorted(held, key=lambda entry: KINDS.index(entry[0]), reverse=True)}
+    phrases = {phrase: number for number, phrase in enumerate(sorted(kind_of))}
     rows = [product for products in held.values() for product in products]
     columns = [phrases[phrase] for (_, phrase), products in held.items() for _ in products]
     shape = (count_products, len(phrases))
@@ -245,12 +226,7 @@ def _split(text: str) -> list[str]:
     return _WORD.findall(_POSSESSIVE.sub("", plain))
 
 
-def _idf(document_frequency: npt.NDArray[np.number], count: int) -> npt.NDArray[np.float64]:
-    weights: npt.NDArray[np.float64] = np.log1p((count - document_frequency + 0.5) / (document_frequency + 0.5))
-    return weights
-
-
-STOP_STEMS = frozenset(stem(sorted(STOP_WORDS)))
+STOP_STEMS = frozenset(stem(STOPWORDS_EN))
 _CLAUSE = frozenset(_split("for with without compatible fits fit from by includes including"))
 """From one of these on, a title's segment is about something else than the product."""
 _MEASURES = words(

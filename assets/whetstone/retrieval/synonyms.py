@@ -4,30 +4,28 @@ Declared, one rule a line; a line that begins with # is a comment, `\,` and `\=>
     sofa, couch, settee      each stands for all of them
     tv => television, telly  what is left of the arrow is replaced
 
-Learned by association above chance: shoppers' words that the catalog doesn't use. A query is one trial, however many
-products were judged for it. R(q) are its relevant products (grade >= 3); a phrase a of q is a *gap* if fewer than half
-of R(q) say it; s(q, b) is the share of R(q) that hold entry b of the lexicon, 0 if q says b itself. Over the n queries
-with gap a and all N:
+Learned by association above chance: shoppers' words that the catalog doesn't use. A query is one trial, however many products were judged
+for it. R(q) are its relevant products (grade >= 3); a phrase a of q is a *gap* if fewer than half of R(q) say it; s(q, b) is the share of
+R(q) that hold entry b of the lexicon, 0 if q says b itself. Over the n queries with gap a and all N:
 
     k = sum of s(q, b) over the queries with gap a,   K = sum over all queries
     LLR = 2 * sum over the 2 x 2 table (k, n - k; K - k, N - n - K + k) of  observed * log(observed / expected)
 
-b is taken for a where LLR >= 15.14 (p < 0.0001 at one degree of freedom), k / n >= 0.5 and above chance, and n >= 3;
-its credit is k / n. LLR: Dunning 1993, "Accurate methods for the statistics of surprise and coincidence".
+b is taken for a where LLR >= 15.14 (p < 0.0001 at one degree of freedom), k / n >= 0.5 and above chance, and n >= 3; its credit is k / n.
+LLR: Dunning 1993, "Accurate methods for the statistics of surprise and coincidence".
 """
-
-from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
+from scipy.special import rel_entr
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.lexicon import MAX_WORDS, STOP_STEMS, Lexicon, words
@@ -44,8 +42,7 @@ _COMMA, _ARROW = re.compile(r"(?<!\\),"), re.compile(r"(?<!\\)=>")
 _ESCAPE = re.compile(r"\\(.)")
 
 
-@dataclass(frozen=True)
-class Learned:
+class Learned(NamedTuple):
     """One learned synonym: `phrase` of queries, `entry` of the lexicon, both stemmed."""
 
     phrase: str
@@ -56,17 +53,9 @@ class Learned:
 
 
 def parse_solr(lines: Iterable[str], source: str = "synonyms") -> dict[str, dict[str, float]]:
-    """Rules of a Solr synonym file, normalised and stemmed as queries are.
+    """Rules of a Solr synonym file, stemmed as queries are, with credit 1; a phrase with several rules has all their targets, as in Solr.
 
-    Args:
-        lines: the file's lines.
-        source: what the file is called in messages.
-
-    Returns:
-        Synonyms with credit 1; a phrase with several rules has all their targets, as in Solr.
-
-    Raises:
-        WhetstoneError: more than one arrow, a term without a word, or a line with only one term; the message gives file and line.
+    WhetstoneError: more than one arrow, a term without a word, or a line with only one term; it gives `source` and line.
     """
     table: dict[str, dict[str, float]] = defaultdict(dict)
     for number, line in enumerate(lines, start=1):
@@ -82,48 +71,38 @@ def parse_solr(lines: Iterable[str], source: str = "synonyms") -> dict[str, dict
 
 
 def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> list[Learned]:
-    """Synonyms that the relevant products of train queries show; see the module's text.
+    """Synonyms that the relevant products of train queries show: at most three a phrase, strongest first, phrases in order.
 
-    Args:
-        judgments: query_id, text (the query's), product_id, grade; of train queries only.
-        products: product_id, text; in the order of the lexicon's rows. Judgments of other products are left out.
-        lexicon: harvested from these products.
-
-    Returns:
-        At most three per phrase, strongest first within it, phrases in order.
-
-    Raises:
-        WhetstoneError: judgments without the query's text.
+    `judgments` (query_id, text of the query, product_id, grade) are of train queries only; those of other products than `products`
+    (product_id, text; in the order of the lexicon's rows) are left out. WhetstoneError: judgments without the query's text.
     """
     if "text" not in judgments.columns:
         raise WhetstoneError("judgments lack the column 'text'; join them with the train queries on query_id")
     trials = _trials(judgments, products)
-    names = list(lexicon.phrases)
     held = _unsaid_shares(trials, lexicon)  # (n_queries, n_entries)
+    total, names = held.sum(axis=0), list(lexicon.phrases)
     queries_with: dict[str, list[int]] = defaultdict(list)
     for query, trial in enumerate(trials):
         for phrase in trial.gaps:
             queries_with[phrase].append(query)
-    total = np.asarray(held.sum(axis=0)).ravel()
     learned: list[Learned] = []
     for phrase, queries in sorted(queries_with.items()):
         if len(queries) < LEAST_QUERIES:
             continue
-        together = np.asarray(held[queries].sum(axis=0)).ravel()
-        likely = np.flatnonzero(together >= LEAST_SHARE * len(queries))
+        together = held[queries].sum(axis=0)
+        above_chance = together * len(trials) > total * len(queries)
+        likely = np.flatnonzero((together >= LEAST_SHARE * len(queries)) & above_chance)
         llr = log_likelihood_ratio(together[likely], len(queries), total[likely], len(trials))
-        above = together[likely] * len(trials) > total[likely] * len(queries)
         found = [
             Learned(phrase, names[entry], float(together[entry] / len(queries)), float(ratio), len(queries))
-            for entry, ratio in zip(likely[above], llr[above], strict=True)
+            for entry, ratio in zip(likely, llr, strict=True)
             if ratio >= LEAST_LLR
         ]
         learned += sorted(found, key=lambda each: (-each.llr, each.entry))[:MOST_PER_PHRASE]
     return learned
 
 
-@dataclass(frozen=True)
-class _Trial:
+class _Trial(NamedTuple):
     """One train query: its phrases, those that are gaps, and the positions of its relevant products."""
 
     phrases: Sequence[str]
@@ -134,10 +113,10 @@ class _Trial:
 def _trials(judgments: pd.DataFrame, products: pd.DataFrame) -> list[_Trial]:
     place = {product_id: position for position, product_id in enumerate(products["product_id"])}
     relevant = judgments[(judgments["grade"] >= RELEVANT_GRADE) & judgments["product_id"].isin(place.keys())]
-    texts = list(products["text"])
+    texts = products["text"].tolist()
     said = cache(lambda position: f" {' '.join(words(texts[position]))} ")
     trials = []
-    for (_, query), group in relevant.groupby(["query_id", "text"], sort=True):
+    for (_, query), group in relevant.groupby(["query_id", "text"]):
         found = sorted({place[product_id] for product_id in group["product_id"]})
         phrases = query_phrases(words(str(query)))
         gaps = [phrase for phrase in phrases if 2 * sum(f" {phrase} " in said(position) for position in found) < len(found)]
@@ -147,37 +126,31 @@ def _trials(judgments: pd.DataFrame, products: pd.DataFrame) -> list[_Trial]:
 
 def _unsaid_shares(trials: Sequence[_Trial], lexicon: Lexicon) -> sparse.csr_array:
     """s(q, b): share of each query's relevant products that hold each entry, 0 where the query says it itself."""
-    counts = [len(trial.relevant) for trial in trials]
-    rows = np.repeat(np.arange(len(trials)), counts)
-    columns = np.array([position for trial in trials for position in trial.relevant], dtype=np.intp)
-    weights = np.repeat([1 / count for count in counts], counts)
-    relevant = sparse.csr_array((weights, (rows, columns)), shape=(len(trials), lexicon.holds.shape[0]))
-    held = sparse.coo_array(relevant @ lexicon.holds.astype(np.float64))
-    said = {(query, lexicon.phrases[phrase]) for query, trial in enumerate(trials) for phrase in trial.phrases if phrase in lexicon.phrases}
-    unsaid = np.array([pair not in said for pair in zip(*held.coords, strict=True)], dtype=bool)
-    return sparse.csr_array((held.data[unsaid], tuple(axis[unsaid] for axis in held.coords)), shape=held.shape)
+    shares = [(query, product, 1 / len(trial.relevant)) for query, trial in enumerate(trials) for product in trial.relevant]
+    said = [
+        (query, lexicon.phrases[phrase], 1.0) for query, trial in enumerate(trials) for phrase in trial.phrases if phrase in lexicon.phrases
+    ]
+    count_products, count_entries = lexicon.holds.shape
+    held = _matrix(shares, (len(trials), count_products)) @ lexicon.holds.astype(np.float64)
+    return sparse.csr_array(held - held * _matrix(said, (len(trials), count_entries)))
+
+
+def _matrix(cells: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> sparse.csr_array:
+    rows, columns, values = np.array(cells, dtype=float).reshape(-1, 3).T
+    return sparse.csr_array((values, (rows.astype(np.intp), columns.astype(np.intp))), shape=shape)
 
 
 def log_likelihood_ratio(
-    together: npt.NDArray[np.float64], trials: float, total: npt.NDArray[np.float64], count: float
+    together: npt.NDArray[np.float64], trials: int, total: npt.NDArray[np.float64], count: int
 ) -> npt.NDArray[np.float64]:
-    """Dunning's G2 of 2 x 2 tables, elementwise.
+    """Dunning's G2 of 2 x 2 tables, (n,), >= 0; chi-squared with one degree of freedom if a and b are independent.
 
-    Args:
-        together: mass of b in the trials with a (k), (n,).
-        trials: trials with a.
-        total: mass of b in all trials (K), (n,).
-        count: all trials.
-
-    Returns:
-        (n,), >= 0; asymptotically chi-squared with one degree of freedom if a and b are independent.
+    `together` (n,) is the mass of b in the `trials` with a (k of n), `total` (n,) its mass in all `count` trials (K of N).
     """
     observed = np.stack([together, trials - together, total - together, count - trials - total + together]).clip(min=0)
     row = np.array([trials, trials, count - trials, count - trials])[:, None]
     column = np.stack([total, count - total, total, count - total])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(observed > 0, observed * np.log(observed * count / (row * column)), 0.0)
-    ratio: npt.NDArray[np.float64] = 2 * terms.sum(axis=0).clip(min=0)
+    ratio: npt.NDArray[np.float64] = 2 * rel_entr(observed, row * column / count).sum(axis=0).clip(min=0)
     return ratio
 
 

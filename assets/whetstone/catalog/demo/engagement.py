@@ -8,70 +8,41 @@ at rank r with probability 1 / r^eta and clicks what was looked at with a probab
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from numpy.typing import NDArray
 
 EXAMINATION_ETA = 0.9
 VARIANTS = 3
 SHOWN = 24
-ENGINE_NOISE = 2.0
-CLICK_CHANCE = {4: 0.55, 2: 0.25, 1: 0.12, 0: 0.04}
-CART_CHANCE = {4: 0.30, 2: 0.18, 1: 0.10, 0: 0.05}
+ENGINE_NOISE = 1.0  # twice: once for a query's every ranking, once for each variant
+CLICK_CHANCE = np.array([0.04, 0.12, 0.25, np.nan, 0.55])  # by grade
+CART_CHANCE = np.array([0.05, 0.10, 0.18, np.nan, 0.30])
 BUY_CHANCE = 0.5
 
 
-def simulate(
-    query: npt.NDArray[np.int64],
-    product: npt.NDArray[np.int64],
-    grade: npt.NDArray[np.int64],
-    frequency: npt.NDArray[np.int64],
-    rng: np.random.Generator,
-) -> pd.DataFrame:
+def simulate(pairs: pd.DataFrame, frequency: NDArray[np.int64], rng: np.random.Generator) -> pd.DataFrame:
     """Simulate what the log says of candidate pairs.
 
     Args:
-        query: Query number of each pair, shape (n,).
-        product: Product number of each pair, shape (n,).
-        grade: True grade of each pair, shape (n,).
+        pairs: query (a number), row (of the product) and truth (its grade) of each pair.
         frequency: How often each query is asked, shape (queries,).
         rng: Source of the rankings and of the behaviour.
 
     Returns:
-        One row per pair that was shown at least once, ordered by query and product: query, product, impressions,
-        clicks, add_to_carts, purchases, mean_rank.
+        One row per pair that was shown at least once, ordered by query and row: query, row, impressions, clicks,
+        add_to_carts, purchases, mean_rank.
     """
-    attraction = grade + rng.normal(0, ENGINE_NOISE / 2, len(grade))
-    shares = rng.multinomial(frequency, np.full(VARIANTS, 1 / VARIANTS))
+    attraction = pairs["truth"] + rng.normal(0, ENGINE_NOISE, len(pairs))
+    times = rng.multinomial(frequency, np.full(VARIANTS, 1 / VARIANTS))
     shown = []
     for variant in range(VARIANTS):
-        score = attraction + rng.normal(0, ENGINE_NOISE / 2, len(grade))
-        order = np.lexsort((product, -score, query))
-        first = np.searchsorted(query[order], query[order], side="left")
-        rank = np.arange(1, len(order) + 1) - first
-        keep = (rank <= SHOWN) & (shares[query[order], variant] > 0)
-        rows, rank = order[keep], rank[keep]
-        impressions = shares[query[rows], variant]
-        click = _by_grade(CLICK_CHANCE, grade[rows]) / rank**EXAMINATION_ETA
-        clicks = rng.binomial(impressions, click)
-        carts = rng.binomial(clicks, _by_grade(CART_CHANCE, grade[rows]))
-        shown.append(
-            pd.DataFrame(
-                {
-                    "query": query[rows],
-                    "product": product[rows],
-                    "impressions": impressions,
-                    "clicks": clicks,
-                    "add_to_carts": carts,
-                    "purchases": rng.binomial(carts, BUY_CHANCE),
-                    "mean_rank": impressions * rank.astype(np.float64),
-                }
-            )
-        )
-    log = pd.concat(shown).groupby(["query", "product"], as_index=False, sort=True).sum()
-    return log.assign(mean_rank=log["mean_rank"] / log["impressions"])
-
-
-def _by_grade(chance: dict[int, float], grade: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    table = np.zeros(max(chance) + 1)
-    table[list(chance)] = list(chance.values())
-    return table[grade]
+        ranked = pairs.assign(score=-(attraction + rng.normal(0, ENGINE_NOISE, len(pairs)))).sort_values(["query", "score", "row"])
+        ranked["rank"] = ranked.groupby("query").cumcount() + 1
+        ranked["impressions"] = times[ranked["query"], variant]
+        log = ranked[(ranked["rank"] <= SHOWN) & (ranked["impressions"] > 0)]
+        clicks = rng.binomial(log["impressions"], CLICK_CHANCE[log["truth"]] / log["rank"] ** EXAMINATION_ETA)
+        carts = rng.binomial(clicks, CART_CHANCE[log["truth"]])
+        behaviour = {"clicks": clicks, "add_to_carts": carts, "purchases": rng.binomial(carts, BUY_CHANCE)}
+        shown.append(log[["query", "row", "impressions"]].assign(**behaviour, mean_rank=log["impressions"] * log["rank"]))
+    total = pd.concat(shown).groupby(["query", "row"], as_index=False).sum()
+    return total.assign(mean_rank=total["mean_rank"] / total["impressions"])

@@ -7,11 +7,12 @@ order, marketing words, and mentions of other things ("works with ...", "... not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from whetstone.catalog.demo.vocabulary import ProductType, Vocabulary, coin
 
@@ -25,133 +26,104 @@ MODELS = tuple(word.title() for word in coin("models", 160))
 MENTIONS = ("works with {}", "{} not included", "also for {}", "not a {}", "great next to your {}", "free {} guide")
 FITS = ("for {} {}", "compatible with {} {}", "fits {} {}", "suitable for {} {}")
 SCHEMA = pa.schema(
-    [
-        ("product_id", pa.string()),
-        ("title", pa.string()),
-        ("brand", pa.string()),
-        ("description", pa.string()),
-        ("category_path", pa.list_(pa.string())),
-        ("attributes", pa.map_(pa.string(), pa.string())),
-        ("price_cents", pa.int64()),
-    ]
+    {
+        "product_id": pa.string(),
+        "title": pa.string(),
+        "brand": pa.string(),
+        "description": pa.string(),
+        "category_path": pa.list_(pa.string()),
+        "attributes": pa.map_(pa.string(), pa.string()),
+        "price_cents": pa.int64(),
+    }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """All products as codes.
-
-    Attributes:
-        types: Product types; a product's type is an index into them.
-        keys: Attribute keys of each type, slot by slot; slot 0 is always `brand`.
-        names: Values by code, over all attributes.
-        type_of: Type index of each product, shape (n,), int16.
-        codes: Value codes, shape (n, slots), int16, ordered by type; -1 = no such attribute.
-        rows: Product number of each row of `codes`, shape (n,).
-        starts: Where each type begins in `codes`, shape (types + 1,).
-    """
+    """All products as codes, ordered by type; ids are shuffled, so that they say nothing about types."""
 
     types: tuple[ProductType, ...]
-    keys: tuple[tuple[str, ...], ...]
-    names: tuple[str, ...]
-    type_of: npt.NDArray[np.int16]
-    codes: npt.NDArray[np.int16]
-    rows: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
+    keys: tuple[tuple[str, ...], ...]  # attribute keys of each type, slot by slot; slot 0 is always `brand`
+    code_of: dict[str, int]  # code of each value, over all attributes
+    names: tuple[str, ...]  # values by code
+    numbers: NDArray[np.int64]  # number in the id of each product, shape (n,)
+    type_of: NDArray[np.int64]  # type index of each product, ascending, shape (n,)
+    codes: NDArray[np.int16]  # value codes, shape (n, slots); -1 = no such attribute
+    starts: NDArray[np.int64]  # where each type begins, shape (types + 1,)
 
-    def slice_of(self, kind: int) -> slice:
-        """Rows of `codes` that hold the products of a type."""
-        return slice(int(self.starts[kind]), int(self.starts[kind + 1]))
-
-    def off(self, kind: int, wanted: dict[str, int]) -> npt.NDArray[np.int64]:
-        """How many wanted attributes (key: value code) each product of a type lacks, shape (products of the type,)."""
-        rows = self.codes[self.slice_of(kind)]
+    def off(self, kind: int, wanted: dict[str, str]) -> NDArray[np.int64]:
+        """How many wanted attributes each product of a type lacks or has otherwise, shape (products of the type,)."""
+        rows, keys = self.codes[self.starts[kind] : self.starts[kind + 1]], self.keys[kind]
         off = np.zeros(len(rows), dtype=np.int64)
-        for key, code in wanted.items():
-            keys = self.keys[kind]
-            off += (rows[:, keys.index(key)] != code) if key in keys else 1
+        for key, value in wanted.items():
+            off += (rows[:, keys.index(key)] != self.code_of[value]) if key in keys else 1
         return off
 
     def attributes(self, row: int) -> dict[str, str]:
-        """Canonical attributes of the product in a row of `codes`."""
-        keys = self.keys[int(self.type_of[self.rows[row]])]
-        codes = self.codes[row]
-        return {key: self.names[codes[slot]] for slot, key in enumerate(keys) if codes[slot] >= 0}
+        """Canonical attributes of a product."""
+        return {
+            key: self.names[code] for key, code in zip(self.keys[self.type_of[row]], self.codes[row].tolist(), strict=False) if code >= 0
+        }
+
+    def product_id(self, row: int) -> str:
+        """The id of a product."""
+        return f"p{self.numbers[row]:07d}"
 
 
 def draw_stock(vocabulary: Vocabulary, products: int, rng: np.random.Generator) -> Stock:
     """Draw what the shop sells: types evenly with some spread, brands and values with a mild Zipf."""
     types = tuple(vocabulary.types.values())
     keys = tuple(("brand", *kind.attributes) for kind in types)
-    codes_of: dict[str, int] = {}
     weights = rng.uniform(0.6, 1.6, len(types))
-    type_of = rng.choice(len(types), products, p=weights / weights.sum()).astype(np.int16)
-    rows = np.argsort(type_of, kind="stable").astype(np.int64)
-    starts = np.searchsorted(type_of[rows], np.arange(len(types) + 1)).astype(np.int64)
+    type_of = np.sort(rng.choice(len(types), products, p=weights / weights.sum()))
+    starts = np.searchsorted(type_of, np.arange(len(types) + 1))
+    code_of: dict[str, int] = {}
     codes = np.full((products, max(map(len, keys))), -1, dtype=np.int16)
     for number, kind in enumerate(types):
         block = codes[starts[number] : starts[number + 1]]
         turn = number % len(kind.brands)  # every type has another leading brand
-        options = ((*kind.brands[turn:], *kind.brands[:turn]), *kind.attributes.values())
-        for slot, values in enumerate(options):
-            known = np.array([codes_of.setdefault(str(value), len(codes_of)) for value in values])
+        for slot, values in enumerate([(*kind.brands[turn:], *kind.brands[:turn]), *kind.attributes.values()]):
+            known = np.array([code_of.setdefault(value, len(code_of)) for value in values])
             share = 1.0 / np.arange(1, len(known) + 1) ** 0.4
-            block[:, slot] = known[rng.choice(len(known), len(block), p=share / share.sum())]
+            block[:, slot] = rng.choice(known, len(block), p=share / share.sum())
         block[rng.random(len(block)) < UNBRANDED_SHARE, 0] = -1
-    return Stock(types, keys, tuple(codes_of), type_of, codes, rows, starts)
+    return Stock(types, keys, code_of, tuple(code_of), rng.permutation(products), type_of, codes, starts)
 
 
-def product_id(number: int) -> str:
-    """The id of a product by its number."""
-    return f"p{number:07d}"
-
-
-def render_products(vocabulary: Vocabulary, stock: Stock, row_of: npt.NDArray[np.int64], first: int, last: int, seed: int) -> pa.Table:
-    """Texts of the products first..last-1.
-
-    Args:
-        vocabulary: The shop's words.
-        stock: All products.
-        row_of: Row in `stock.codes` of each product number, shape (n,).
-        first: First product number.
-        last: One past the last.
-        seed: Seed of the shop; the chunk's own stream is drawn from it and `first`.
-
-    Returns:
-        A table with the columns of `SCHEMA`.
-    """
-    rng = np.random.default_rng([seed, 2, first])
-    writer = _Writer(vocabulary, stock)
-    dice = rng.random((last - first, 24))
-    prices = rng.random(last - first)
-    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    for number, draw, price in zip(range(first, last), dice.tolist(), prices.tolist(), strict=True):
-        kind = stock.types[stock.type_of[number]]
-        attributes = stock.attributes(int(row_of[number]))
-        low, high = kind.price
-        columns["product_id"].append(product_id(number))
-        columns["title"].append(writer.title(kind, attributes, draw))
-        columns["brand"].append(attributes.get("brand"))
-        columns["description"].append(writer.description(kind, attributes, draw))
-        columns["category_path"].append([kind.category, kind.family, kind.name])
-        columns["attributes"].append(list(attributes.items()))
-        columns["price_cents"].append(round(low * (high / low) ** price) * 100 - 1)
-    return pa.table(columns, schema=SCHEMA)
-
-
-class _Writer:
-    """Writes titles and descriptions from attributes and uniform draws."""
+class Writer:
+    """Writes the texts of products from attributes and uniform draws."""
 
     def __init__(self, vocabulary: Vocabulary, stock: Stock) -> None:
         self._vocabulary = vocabulary
+        self._stock = stock
         self._forms = {name: vocabulary.forms(name, "title") for name in stock.names}
         self._mentions = {
             kind.name: tuple(vocabulary.types[other].titles[0] for other in sorted(kind.swaps | kind.complements)) or ("gift card",)
             for kind in stock.types
         }
 
-    def title(self, kind: ProductType, attributes: dict[str, str], draw: list[float]) -> str:
-        """A title; `draw` holds 24 uniform numbers, each used for one decision."""
+    def write(self, rows: range, rng: np.random.Generator) -> pa.Table:
+        """A table with the columns of `SCHEMA`, for some products."""
+        draws, products = rng.random((len(rows), 25)).tolist(), []
+        for row, draw in zip(rows, draws, strict=True):
+            kind, attributes = self._stock.types[self._stock.type_of[row]], self._stock.attributes(row)
+            low, high = kind.price
+            facts = ", ".join(f"{key} {value}" for key, value in attributes.items() if key != "brand")
+            products.append(
+                {
+                    "product_id": self._stock.product_id(row),
+                    "title": self._title(kind, attributes, draw),
+                    "brand": attributes.get("brand"),
+                    "description": f"{_pick(kind.titles, draw[1])} from our {kind.family} range: {facts}.",
+                    "category_path": [kind.category, kind.family, kind.name],
+                    "attributes": list(attributes.items()),
+                    "price_cents": round(low * (high / low) ** draw[24]) * 100 - 1,
+                }
+            )
+        return pa.Table.from_pylist(products, schema=SCHEMA)
+
+    def _title(self, kind: ProductType, attributes: dict[str, str], draw: list[float]) -> str:
+        """A title; of the uniform numbers in `draw`, the first 24, each is used for one decision."""
         term = _pick(kind.titles, draw[0])
         if "fits" in attributes and kind.part_of is not None:
             main = _pick(self._vocabulary.types[kind.part_of].titles, draw[1])
@@ -173,16 +145,10 @@ class _Writer:
             head.insert(0 if draw[8] < 0.15 else len(head), _pick(self._vocabulary.marketing, draw[8] / MARKETING_SHARE))
         tail = shown[cut:]
         if draw[9] < MENTION_SHARE:
-            other = _pick(self._mentions[kind.name], draw[9] / MENTION_SHARE)
-            tail.append(_pick(MENTIONS, draw[7]).format(other))
+            tail.append(_pick(MENTIONS, draw[7]).format(_pick(self._mentions[kind.name], draw[9] / MENTION_SHARE)))
         joint = ", " if draw[3] < 0.5 else " - " if draw[3] < 0.7 else " "
         return joint.join([" ".join([*head, *shown[:cut], term]), *tail])
 
-    def description(self, kind: ProductType, attributes: dict[str, str], draw: list[float]) -> str:
-        """One sentence with every attribute in canonical words."""
-        facts = ", ".join(f"{key} {value}" for key, value in attributes.items() if key != "brand")
-        return f"{_pick(kind.titles, draw[1])} from our {kind.family} range: {facts}."
 
-
-def _pick(options: tuple[str, ...], draw: float) -> str:
-    return options[min(int(draw * len(options)), len(options) - 1)]
+def _pick(options: Sequence[str], draw: float) -> str:
+    return options[int(draw * len(options))]

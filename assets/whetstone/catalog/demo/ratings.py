@@ -8,10 +8,10 @@ each less reliably, and the grade is their majority, or the median where all thr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from whetstone.catalog.demo.products import Stock
 from whetstone.catalog.demo.queries import Query
@@ -27,6 +27,7 @@ SINGLE_ERROR = 0.04
 PANEL_ERROR = 0.12
 PANEL_SHARE = 0.10
 PANEL_SIZE = 3
+Rows = NDArray[np.int64]
 
 
 class Pools:
@@ -34,100 +35,86 @@ class Pools:
 
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
-        self._code = {name: code for code, name in enumerate(stock.names)}
         self._number = {kind.name: number for number, kind in enumerate(stock.types)}
         self._alike = _alike_types(stock)
 
-    def pool(self, query: Query, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Rows of `Stock.codes` to show or judge for a query, shape (at most 40,), the target first, none twice."""
-        stock, kind = self._stock, query.kind
-        start = int(stock.starts[kind])
-        wanted = {key: self._code[value] for key, value in query.wanted.items()}
-        off = stock.off(kind, wanted)
-        exact = np.flatnonzero(off == 0) + start
-        picked = [np.array([query.target]), _sample(exact[exact != query.target], POOL_EXACT - 1, rng)]
-        near = np.flatnonzero(off == 1) + start
-        swaps = [self._rows(name, POOL_SUBSTITUTE, rng, wanted) for name in sorted(stock.types[kind].swaps)]
-        picked.append(_sample(np.concatenate([_sample(near, POOL_SUBSTITUTE, rng), *swaps]), POOL_SUBSTITUTE, rng))
-        goes_with = [self._rows(name, POOL_COMPLEMENT, rng) for name in sorted(stock.types[kind].complements)]
-        picked.append(_sample(_joined(goes_with), POOL_COMPLEMENT, rng))
-        far = _sample(np.flatnonzero(off > 1) + start, POOL_ALIKE // 2, rng)
-        alike = [self._rows(stock.types[other].name, POOL_ALIKE, rng) for other in self._alike[kind]]
-        picked.append(_sample(np.concatenate([far, _sample(_joined(alike), POOL_ALIKE, rng)]), POOL_ALIKE, rng))
-        picked.append(rng.integers(len(stock.codes), size=POOL_RANDOM))
-        rows = np.concatenate(picked)
-        rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-        rest = np.setdiff1d(np.flatnonzero(off > 0) + start, rows)  # what an engine would show next: of the type, but off
-        return np.concatenate([rows, _sample(rest, POOL_SIZE - len(rows), rng)])
+    def pool(self, query: Query, rng: np.random.Generator) -> Rows:
+        """Rows of the stock to show or judge for a query, shape (at most 40,), the target first, none twice."""
+        kind = self._stock.types[query.kind]
+        off = self._stock.off(query.kind, query.wanted)
+        own = np.arange(len(off)) + self._stock.starts[query.kind]
+        exact = own[(off == 0) & (own != query.target)]
+        swaps = [self._some(self._number[name], POOL_SUBSTITUTE, rng, query.wanted) for name in sorted(kind.swaps)]
+        goes_with = [self._some(self._number[name], POOL_COMPLEMENT, rng) for name in sorted(kind.complements)]
+        alike = [self._some(number, POOL_ALIKE, rng) for number in self._alike[query.kind]]
+        picked = [
+            np.array([query.target]),
+            _sample([exact], POOL_EXACT - 1, rng),
+            _sample([_sample([own[off == 1]], POOL_SUBSTITUTE, rng), *swaps], POOL_SUBSTITUTE, rng),
+            _sample(goes_with, POOL_COMPLEMENT, rng),
+            _sample([_sample([own[off > 1]], POOL_ALIKE // 2, rng), _sample(alike, POOL_ALIKE, rng)], POOL_ALIKE, rng),
+            rng.integers(len(self._stock.codes), size=POOL_RANDOM),
+        ]
+        rows = np.array(list(dict.fromkeys(np.concatenate(picked).tolist())))
+        rest = np.setdiff1d(own[off > 0], rows)  # what an engine would show next: of the type, but off
+        return np.concatenate([rows, _sample([rest], POOL_SIZE - len(rows), rng)])
 
-    def _rows(self, name: str, count: int, rng: np.random.Generator, wanted: dict[str, int] | None = None) -> npt.NDArray[np.int64]:
+    def _some(self, kind: int, count: int, rng: np.random.Generator, wanted: dict[str, str] | None = None) -> Rows:
         """Up to `count` random rows of a type, with everything that is wanted."""
-        place = self._stock.slice_of(self._number[name])
-        if wanted is None:
-            return np.unique(rng.integers(place.start, place.stop, size=count)) if place.stop > place.start else _NONE
-        return _sample(np.flatnonzero(self._stock.off(self._number[name], wanted) == 0) + place.start, count, rng)
+        first, last = self._stock.starts[kind : kind + 2]
+        if wanted is not None:
+            return _sample([np.flatnonzero(self._stock.off(kind, wanted) == 0) + first], count, rng)
+        return np.unique(rng.integers(first, last, size=count if last > first else 0))
 
 
 def rate(
-    truth: npt.NDArray[np.int64],
-    is_panel: npt.NDArray[np.bool_],
-    is_target: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.int64], list[list[int] | None]]:
-    """What humans say of pairs.
+    truth: Rows, is_panel: NDArray[np.bool_], is_target: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[Rows, list[list[int] | None]]:
+    """What humans say of pairs, all shapes (n,).
 
     Args:
-        truth: True grades, shape (n,).
-        is_panel: Pairs judged by three raters rather than one, shape (n,).
+        truth: True grades.
+        is_panel: Pairs judged by three raters rather than one.
         is_target: Pairs nobody gets wrong (a query's own target), so that every judged query keeps an exact product.
         rng: Source of the errors.
 
     Returns:
-        Grades, shape (n,), and the single grades of the three raters (None where one human judged).
+        Grades, and the single grades of the three raters (None where one human judged).
     """
-    grades = _err(truth, np.where(is_target, 0.0, SINGLE_ERROR), rng)
-    chance = np.where(is_target[is_panel], 0.0, PANEL_ERROR)
-    panel = np.stack([_err(truth[is_panel], chance, rng) for _ in range(PANEL_SIZE)], axis=1)
-    panel = panel.reshape(-1, PANEL_SIZE)
-    grades[is_panel] = np.median(panel, axis=1).astype(np.int64)  # of three, the median is also any majority
-    raters: list[list[int] | None] = [None] * len(truth)
-    for row, single in zip(np.flatnonzero(is_panel).tolist(), panel.tolist(), strict=True):
-        raters[row] = single
-    return grades, raters
+    single = _err(truth, np.where(is_target, 0.0, SINGLE_ERROR), rng)
+    panel = np.stack([_err(truth, np.where(is_target, 0.0, PANEL_ERROR), rng) for _ in range(PANEL_SIZE)], axis=1)
+    grades = np.where(is_panel, np.median(panel, axis=1), single).astype(np.int64)  # of three, the median is also any majority
+    return grades, [votes if by_panel else None for votes, by_panel in zip(panel.tolist(), is_panel, strict=True)]
 
 
-def _err(truth: npt.NDArray[np.int64], chance: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _err(truth: Rows, chance: NDArray[np.float64], rng: np.random.Generator) -> Rows:
     """Move a grade one level up or down with the given chance."""
     level = np.searchsorted(GRADES, truth)
     step = np.where(rng.random(len(truth)) < 0.5, -1, 1)
-    moved = np.where((level + step < 0) | (level + step >= len(GRADES)), level - step, level + step)
-    return np.array(GRADES, dtype=np.int64)[np.where(rng.random(len(truth)) < chance, moved, level)]
+    step = np.where((level + step < 0) | (level + step >= len(GRADES)), -step, step)
+    moved: Rows = np.array(GRADES)[level + step * (rng.random(len(truth)) < chance)]
+    return moved
 
 
 def _alike_types(stock: Stock) -> list[list[int]]:
     """For each type the four unrelated types that share most words with it (in any order, in any category)."""
-    owners: dict[str, list[int]] = {}
+    owners = defaultdict(list)
     for number, kind in enumerate(stock.types):
         for word in kind.words:
-            owners.setdefault(word, []).append(number)
+            owners[word].append(number)
     alike = []
     for kind in stock.types:
-        shared: dict[int, float] = {}
+        shared: dict[int, float] = defaultdict(float)
         for word in sorted(kind.words):
             for other in owners[word]:
-                shared[other] = shared.get(other, 0.0) + 1.0 / len(owners[word])
+                shared[other] += 1.0 / len(owners[word])
         near = {kind.name, *kind.swaps, *kind.complements}
         others = [other for other in shared if stock.types[other].name not in near]
         alike.append(sorted(others, key=lambda other: (-shared[other], other))[:4])
     return alike
 
 
-_NONE: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
-
-
-def _joined(parts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    return np.concatenate(parts) if parts else _NONE
-
-
-def _sample(rows: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _sample(parts: list[Rows], count: int, rng: np.random.Generator) -> Rows:
+    """Up to `count` of the rows of all parts."""
+    rows = np.concatenate([np.empty(0, dtype=np.int64), *parts])
     return rows if len(rows) <= count else rng.choice(rows, count, replace=False)

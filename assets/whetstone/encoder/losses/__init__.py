@@ -26,6 +26,3 @@ LOSSES: dict[str, Callable[[SentenceTransformer, Stage], nn.Module]] = {
 def build_loss(model: SentenceTransformer, stage: Stage) -> nn.Module:
     """The loss that a stage declares, around the model that it trains."""
     return LOSSES[stage.loss](model, stage)
-
-
-__all__ = ["LOSSES", "ScaledBCELoss", "build_loss"]

@@ -50,27 +50,19 @@ class ScaledBCELoss(nn.Module):
         0.6931
     """
 
-    def __init__(self, model: SentenceTransformer | None, scale: float = 20.0) -> None:
+    def __init__(self, model: SentenceTransformer, scale: float = 20.0) -> None:
         super().__init__()
         self.model = model
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """Embed both columns and compute the loss."""
-        if self.model is None:
-            raise ValueError("ScaledBCELoss was made without a model: only compute_loss_from_embeddings works")
-        embeddings = [self.model(features)["sentence_embedding"] for features in sentence_features]
-        return self.compute_loss_from_embeddings(embeddings, labels)
+        return self.compute_loss_from_embeddings([self.model(features)["sentence_embedding"] for features in sentence_features], labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
-        """The loss of n pairs.
+        """The scalar loss of n pairs: queries and products, each (n, d) of any length; labels (n,), 1 or 0.
 
-        Args:
-            embeddings: queries and products, each (n, d), of any length.
-            labels: (n,), 1 or 0.
-
-        Returns:
-            Scalar, in the precision of the embeddings, at least of float32 (a bf16 logit of 20 has steps of 0.125).
+        It is computed in float32 at least: a bf16 logit of 20 has steps of 0.125.
         """
         queries, products = (F.normalize(side if side.dtype == torch.float64 else side.float(), dim=-1) for side in embeddings)
         # (n,): a sum of products, not a matrix product, so that autocast leaves the precision alone
@@ -84,10 +76,4 @@ class ScaledBCELoss(nn.Module):
     @property
     def citation(self) -> str:
         """BibTeX of the source."""
-        return """
-@misc{structured-mining-progressive-curriculum,
-    title={Structured mining and progressive curriculum for product search encoders},
-    eprint={2606.23911},
-    archivePrefix={arXiv},
-}
-"""
+        return "@misc{arxiv-2606-23911, eprint={2606.23911}, archivePrefix={arXiv}}"
