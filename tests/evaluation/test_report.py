@@ -58,6 +58,13 @@ def test_undefined_and_infinite_figures_are_null_and_numpy_numbers_are_numbers()
     assert json.loads(report_json(report)) == report
 
 
+def test_parts_of_a_report_are_strict_json_too():
+    # the gate writes its comparisons so: with one scored query there is no interval
+    assert json.loads(report_json({"comparisons": [{"low": float("nan"), "p": np.float64(1.0)}]})) == {
+        "comparisons": [{"low": None, "p": 1.0}]
+    }
+
+
 def test_same_parts_give_the_same_bytes():
     assert report_json(build_report(**PARTS)) == report_json(build_report(**PARTS))
 

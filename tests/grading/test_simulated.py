@@ -24,7 +24,9 @@ def truth(pairs: pd.DataFrame) -> np.ndarray:
 
 def make(guideline: Guideline, confusion: np.ndarray | None = None, **changes: Any) -> SimulatedAnnotator:
     matrix = confusion_of(0.8, guideline) if confusion is None else confusion
-    return SimulatedAnnotator(**{"truth": truth, "guideline": guideline, "confusion": matrix, "seed": 7, "source": "demo", **changes})
+    return SimulatedAnnotator(
+        **{"truth": truth, "guideline": guideline, "confusion": matrix, "seed": 7, "source": "demo", "truth_version": "t", **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +58,9 @@ def test_answers_do_not_depend_on_order_or_batch(many: pd.DataFrame, esci: Guide
     pd.testing.assert_frame_equal(pieces.sort_values("product_id", ignore_index=True), whole.sort_values("product_id", ignore_index=True))
 
 
-def test_seed_and_matrix_are_the_version(many: pd.DataFrame, esci: Guideline) -> None:
-    versions = {make(esci).version, make(esci, seed=8).version, make(esci, confusion_of(0.9, esci)).version}
-    assert len(versions) == 3
+def test_seed_matrix_and_truth_are_the_version(many: pd.DataFrame, esci: Guideline) -> None:
+    others = [make(esci, seed=8), make(esci, confusion_of(0.9, esci)), make(esci, truth_version="u")]
+    assert len({make(esci).version, *(other.version for other in others)}) == 4
     assert make(esci).version == make(esci).version
     assert not make(esci).annotate(many)["grade"].equals(make(esci, seed=8).annotate(many)["grade"])
     assert make(esci).name == "simulated"
@@ -82,12 +84,12 @@ def test_refuses_a_truth_outside_the_guideline(many: pd.DataFrame, esci: Guideli
 
 
 def test_confusion_of_accuracy(esci: Guideline) -> None:
-    matrix = confusion_of({4: 1.0, 2: 0.6, 1: 0.5, 0: 0.0}, esci)
+    matrix = confusion_of(0.6, esci)
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
-    np.testing.assert_allclose(np.diag(matrix), [1.0, 0.6, 0.5, 0.0])
+    np.testing.assert_allclose(np.diag(matrix), 0.6)
     # true level 1 has neighbours 0 and 2 at distance 1 and level 3 at distance 2: 0.4 falls as 2 : 2 : 1
     np.testing.assert_allclose(matrix[1], [0.16, 0.6, 0.16, 0.08])
-    for bad in (1.2, {4: 0.9}, {4: 0.9, 2: 0.9, 1: 0.9, 0: -0.1}):
+    for bad in (1.2, -0.1, float("nan")):
         with pytest.raises(WhetstoneError, match="accuracy"):
             confusion_of(bad, esci)
 

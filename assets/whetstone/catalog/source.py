@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import duckdb
-import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from whetstone.catalog.contracts import CONTRACTS
 from whetstone.catalog.text import DEFAULT_TEMPLATE, text_sql
+from whetstone.platform.declared import Declared, read_declared
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.settings import Settings
 
@@ -46,14 +46,14 @@ def _template(text: str) -> str:
 RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_below_the_data_folder)]
 
 
-class FileSpec(BaseModel, extra="forbid", frozen=True):
+class FileSpec(Declared):
     """One entry under `files`: where it lies below the data folder (a name, a glob, or a folder), and whether it may be absent."""
 
     path: RelativePath
     optional: bool = False
 
 
-class SourceSpec(BaseModel, extra="forbid", frozen=True):
+class SourceSpec(Declared):
     """What `source.yml` holds; sql/sources/README.md says what the keys mean."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
@@ -152,13 +152,7 @@ def load_spec(sql_dir: Path, name: str) -> SourceSpec:
             f"unknown source {name!r}: there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}; set WHETSTONE_SOURCE"
         )
     path = sql_dir / "sources" / name / "source.yml"
-    try:
-        spec = SourceSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WhetstoneError(f"{path} is not YAML: {error}") from None
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise WhetstoneError(f"{path} is not usable (keys are described in sql/sources/README.md):\n" + "\n".join(lines)) from None
+    spec = read_declared(SourceSpec, path)
     if spec.name != name:
         raise WhetstoneError(f"{path}: name is {spec.name!r}, but the folder is {name!r}; let them agree")
     return spec

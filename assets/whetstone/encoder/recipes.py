@@ -8,11 +8,10 @@ nothing else lists them. A fingerprint is a hash of what changes the weights: re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from whetstone.platform.artifacts import fingerprint
-from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.declared import Declared, load_named
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -24,11 +23,7 @@ ONLY_FOR = {"scale": ("bce", "mnr"), "scale_learning_rate": ("bce",), "margin": 
 """Settings that only some losses read; given to another loss they would silently do nothing, so they are refused."""
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Stage(_Declared):
+class Stage(Declared):
     """One stage: which pairs, which loss, and how it is optimised."""
 
     name: Name = Field(description="Name of the stage's asset and of its checkpoint in reports.")
@@ -68,7 +63,7 @@ class Stage(_Declared):
         return fingerprint(self.model_dump(mode="json", exclude=unread))
 
 
-class Recipe(_Declared):
+class Recipe(Declared):
     """A chain of stages with one seed."""
 
     name: Name
@@ -91,23 +86,4 @@ def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
         WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is missing, unknown or out
             of range (the message names file and field).
     """
-    known = sorted(path.stem for path in folder.glob("*.yml"))
-    if name not in known:
-        raise WhetstoneError(f"recipe '{name}' is not in {folder}; known: {', '.join(known) or 'none'}")
-    path = folder / f"{name}.yml"
-    try:
-        recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WhetstoneError(f"{path}: not a readable YAML file: {error}") from error
-    except ValidationError as error:
-        problems = [f"{_place(item['loc'])}{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
-        raise WhetstoneError(f"{path}: {'; '.join(problems)}") from error
-    if recipe.name != name:
-        raise WhetstoneError(f"{path}: name: the file is called '{name}' and says '{recipe.name}'; make them equal")
-    return recipe
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """`('stages', 0, 'loss')` -> `stages[0].loss: `."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    return f"{place}: " if place else ""
+    return load_named(Recipe, "recipe", name, folder)

@@ -1,13 +1,16 @@
 """Wiring of evaluation: every system on dev and test queries over the whole catalog, the champion gate, the report."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.artifacts import Artifacts, fingerprint
 from whetstone.platform.asset import artifact_name, asset, result
-from whetstone.platform.registry import registry_of
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.files import atomic_write
+from whetstone.platform.registry import Encoder, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
@@ -36,21 +39,19 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         """One row per system x dev or test query: every metric, over the full catalog and without routing."""
         from whetstone.catalog.source import open_source
         from whetstone.evaluation.contestants import Contest, evaluate_systems
-        from whetstone.platform.registry import Encoder
 
-        checkpoints = [(stage, artifacts.open(artifact_name(context.instance, f"models.{stage}"))) for stage in stages]
-        queries = warehouse.table("raw.queries", columns="query_id, text, split, segment")
         synonyms = open_source(settings).synonyms
         contest = Contest(
             products=warehouse.table("staging.products"),
-            queries=queries,
+            queries=warehouse.table("raw.queries", columns="query_id, text, split, segment"),
             judgments=warehouse.table("raw.judgments", columns="query_id, product_id, grade"),
             synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
             guideline=guideline,
             settings=settings,
         )
         pointers = registry_of(settings).require()
-        encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints)]
+        checkpoints = {stage: artifacts.open(artifact_name(context.instance, f"models.{stage}")) for stage in stages}
+        encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints.items())]
         if pointers.champion.version not in {encoder.version for encoder in encoders}:
             encoders.insert(1, Encoder("champion_before", pointers.champion.version, pointers.champion.path))
         table = evaluate_systems(contest, encoders)
@@ -63,59 +64,52 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
 
 @asset(schema="models", group="evaluation", kinds={"python"}, deps=["marts.evaluation"], by_category=False)
 def champion(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    warehouse: Warehouse,
-    artifacts: dg.ResourceParam[Artifacts],
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
 ) -> dg.MaterializeResult:
     """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import decide
     from whetstone.evaluation.report import report_json
-    from whetstone.platform.registry import Encoder
 
     registry = registry_of(settings)
-    pointers = registry.require()
+    current = registry.require().champion
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
     versions = encoders_of(table)
-    before = next((name for name, version in versions.items() if version == pointers.champion.version), "base")
-    candidates = [name for name in versions if name.startswith("encoder_") and versions[name] != pointers.champion.version]
+    before = next((name for name, version in versions.items() if version == current.version), None)
+    if before is None:
+        raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
+    candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
     decision = decide(table[table["system"].isin([before, *candidates])], candidates, before)
-    if decision.promoted:
-        version = versions[decision.champion]
-        place = artifacts.open(f"checkpoint/{version}").path
-        registry.promote(Encoder(decision.champion, version, str(place)))
+    version = versions[decision.champion]
     facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
+    written = {**facts, "comparisons": decision.comparisons}
 
     def write(folder: Path) -> dict[str, object]:
-        (folder / "decision.json").write_text(report_json({**facts, "comparisons": decision.comparisons}))
+        (folder / "decision.json").write_text(report_json(written))
         return facts
 
-    decided = artifacts.make("promotion", {**facts, "version": versions[decision.champion], "comparisons": decision.comparisons}, write)
-    return result(
-        version=versions[decision.champion],
-        artifact=decided,
-        metadata={"promoted": decision.promoted, "champion": decision.champion, "reason": decision.reason},
-    )
+    decided = artifacts.make("promotion", {**written, "version": version}, write)
+    if decision.promoted:  # after the decision is kept: a kill in between decides again, and alike
+        registry.promote(Encoder(decision.champion, version, str(artifacts.open(f"checkpoint/{version}").path)))
+    shown = {key: facts[key] for key in ("promoted", "champion", "reason")}
+    return result(version=version, artifact=decided, metadata=shown)
 
 
 @asset(
     schema="reports",
     group="evaluation",
     kinds={"python"},
-    deps=["marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades", "marts.curriculum_tiers"],
+    deps=[
+        *("marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades", "marts.curriculum_tiers"),
+        *("raw.queries", "raw.judgments", "staging.products"),
+    ],
     uses=["seed"],
     by_category=False,
 )
 def report(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    warehouse: Warehouse,
-    artifacts: dg.ResourceParam[Artifacts],
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
 ) -> dg.MaterializeResult:
     """`report.json`, `report.md` and `report.html`: every system with intervals, segments, comparisons, overlap and who graded what."""
-    from datetime import UTC, datetime
-
     import pandas as pd
 
     from whetstone.disagreement.overlap import heatmap
@@ -123,8 +117,6 @@ def report(
     from whetstone.evaluation.pages import report_html, report_markdown, table_text
     from whetstone.evaluation.publish import gather
     from whetstone.evaluation.report import report_json
-    from whetstone.platform.artifacts import fingerprint
-    from whetstone.platform.files import atomic_write
     from whetstone.platform.plots import embed, figure_png
 
     decision = artifacts.open(artifact_name(context.instance, "models.champion")).facts
@@ -136,12 +128,12 @@ def report(
     atomic_write(folder / "report.json", report_json(made))
     atomic_write(folder / "report.md", report_markdown(made))
     atomic_write(folder / "report.html", report_html(made, plots))
-    version = fingerprint({key: value for key, value in made.items() if key != "created_at"})
+    caption, plot = next(iter(plots.items()))
     return result(
-        version=version,
+        version=fingerprint({key: value for key, value in made.items() if key != "created_at"}),
         metadata={
             "report": dg.MetadataValue.path(str(folder / "report.html")),
             "table": dg.MetadataValue.md(f"```\n{table_text(made)}```"),
-            "ndcg_at_10": dg.MetadataValue.md("\n\n".join(embed(png, caption) for caption, png in list(plots.items())[:1])),
+            "ndcg_at_10": dg.MetadataValue.md(embed(plot, caption)),
         },
     )

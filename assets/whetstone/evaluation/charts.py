@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from whetstone.evaluation.metrics import CUTOFFS
 from whetstone.evaluation.report import Report
-from whetstone.evaluation.systems import BASELINES, SEGMENTS
-from whetstone.evaluation.tables import metrics_of, printable
+from whetstone.evaluation.systems import BASELINES
+from whetstone.evaluation.tables import printable
 from whetstone.platform.plots import figure_png
 
 MAIN = "ndcg@10"
@@ -20,68 +20,56 @@ DPI = 110  # sharper than asset metadata: these plots go to a file, not to the e
 BASELINE, TRAINED, CHAMPION = "#8a94a0", "#2f6fb0", "#d1602b"
 # Okabe & Ito's colours, told apart by every kind of sight; with the markers, more systems than colours stay distinct.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
-LONGEST_NAME = 40
 MARKERS = ("o", "s", "^", "D", "v")
+LONGEST_NAME = 40
 
 
 def report_plots(report: Report) -> dict[str, bytes]:
-    """Caption -> PNG of the report's plots, in the page's order; a plot whose metrics were not measured is left out."""
-    metrics = metrics_of(report)
-    plots = {}
-    if MAIN in metrics:
-        plots[f"{MAIN} by system, with 95 % intervals"] = systems_figure(report)
-        plots[f"{MAIN} by segment, with 95 % intervals"] = segments_figure(report)
-    if any(name.startswith("recall@") for name in metrics):
-        plots["Recall by cutoff"] = recall_figure(report)
+    """Caption -> PNG of the report's plots, in the page's order."""
+    plots = {
+        f"{MAIN} by system, with 95 % intervals": _systems_figure(report),
+        f"{MAIN} by segment, with 95 % intervals": _segments_figure(report),
+        "Recall by cutoff": _recall_figure(report),
+    }
     return {caption: figure_png(figure, dpi=DPI) for caption, figure in plots.items()}
 
 
-def systems_figure(report: Report, metric: str = MAIN) -> Figure:
+def _systems_figure(report: Report) -> Figure:
     """Mean and interval of every system, one line each, in the report's order."""
-    systems: Mapping[str, Any] = report["systems"]
+    champion, systems = report["champion"], report["systems"]
     figure, axes = _figure(height=0.9 + 0.32 * len(systems))
     for place, (name, system) in enumerate(systems.items()):
-        colour = CHAMPION if name == report["champion"] else BASELINE if name in BASELINES else TRAINED
-        _interval(axes, system[metric], place, colour, "o")
-        if system[metric]["mean"] is not None:
-            label = f"{system[metric]['mean']:.3f}"
-            axes.annotate(label, (system[metric]["mean"], place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    _name_places(axes, [f"{name} (champion)" if name == report["champion"] else name for name in systems])
-    axes.set_xlabel(metric)
+        figures = system[MAIN]
+        _intervals(axes, [figures], [place], CHAMPION if name == champion else BASELINE if name in BASELINES else TRAINED)
+        if figures["mean"] is not None:
+            at, label = (figures["mean"], place), f"{figures['mean']:.3f}"
+            axes.annotate(label, at, (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    _name_places(axes, [f"{name} (champion)" if name == champion else name for name in systems])
     return figure
 
 
-def segments_figure(report: Report, metric: str = MAIN) -> Figure:
+def _segments_figure(report: Report) -> Figure:
     """Mean and interval of every system within every segment, segments below one another."""
-    systems: Mapping[str, Any] = report["systems"]
-    segments = [segment for segment in SEGMENTS if any(segment in each["segments"] for each in systems.values())]
-    figure, axes = _figure(height=1.2 + 0.17 * (len(systems) + 1) * max(1, len(segments)))
+    systems = report["systems"]
+    segments = next(iter(systems.values()))["segments"]  # the same in every system
+    figure, axes = _figure(height=1.2 + 0.17 * (len(systems) + 1) * len(segments))
     for index, (name, system) in enumerate(systems.items()):
-        shift = (index - (len(systems) - 1) / 2) * 0.8 / len(systems)
-        colour, marker = _look(index)
-        for place, segment in enumerate(segments):
-            if segment in system["segments"]:
-                _interval(axes, system["segments"][segment][metric], place + shift, colour, marker)
-        axes.plot([], [], color=colour, marker=marker, linestyle="none", label=_shown(name))
-    first = next(iter(systems.values()))["segments"]
-    _name_places(axes, [f"{name} (n = {first[name]['queries']})" if name in first else name for name in segments])
-    axes.set_xlabel(metric)
+        places = np.arange(len(segments)) + (index - (len(systems) - 1) / 2) * 0.8 / len(systems)
+        _intervals(axes, [each[MAIN] for each in system["segments"].values()], places, *_look(index), _shown(name))
+    _name_places(axes, [f"{name} (n = {each['queries']})" for name, each in segments.items()])
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
 
 
-def recall_figure(report: Report) -> Figure:
-    """Mean recall of every system at each cutoff measured."""
-    cutoffs = sorted(int(name.removeprefix("recall@")) for name in metrics_of(report) if name.startswith("recall@"))
+def _recall_figure(report: Report) -> Figure:
+    """Mean recall of every system at each cutoff."""
     figure, axes = _figure(height=3.6)
     for index, (name, system) in enumerate(report["systems"].items()):
         colour, marker = _look(index)
-        means = [system[f"recall@{k}"]["mean"] for k in cutoffs]
-        axes.plot(cutoffs, np.array(means, dtype=float), color=colour, marker=marker, markersize=5, label=_shown(name))
-    axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
-    axes.set_xlabel("cutoff k")
-    axes.set_ylabel("recall@k")
-    axes.set_ylim(0, 1.02)
+        means = np.array([system[f"recall@{k}"]["mean"] for k in CUTOFFS], dtype=float)
+        axes.plot(CUTOFFS, means, color=colour, marker=marker, markersize=5, label=_shown(name))
+    axes.set_xticks(CUTOFFS, [str(k) for k in CUTOFFS])
+    axes.set(xlabel="cutoff k", ylabel="recall@k", ylim=(0, 1.02))
     axes.grid(axis="y", color="#e3e6ea")
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
@@ -89,39 +77,34 @@ def recall_figure(report: Report) -> Figure:
 
 def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, height))
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _interval(axes: Axes, figures: Mapping[str, float | None], place: float, colour: str, marker: str) -> None:
-    """A dot at the mean on a lying bar from low to high; no bar where there is no interval, nothing where no mean."""
-    mean, low, high = (figures[key] for key in ("mean", "low", "high"))
-    if mean is None:
-        return
-    if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-    axes.plot([mean], [place], color=colour, marker=marker, markersize=5)
+def _intervals(
+    axes: Axes, figures: Sequence[Mapping[str, Any]], places: Sequence[float] | np.ndarray, colour: str, marker: str = "o", label: str = ""
+) -> None:
+    """Dots at the means on lying bars from low to high; nothing where a figure is undefined."""
+    mean, low, high = (np.array([each[key] for each in figures], dtype=float) for key in ("mean", "low", "high"))
+    axes.hlines(places, low, high, color=colour, linewidth=1.6)
+    axes.plot(mean, places, color=colour, marker=marker, markersize=5, linestyle="none", label=label)
 
 
 def _name_places(axes: Axes, names: Sequence[str]) -> None:
     """Names at 0, 1, ... from the top down."""
     axes.set_yticks(range(len(names)), [_shown(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel=MAIN)
     axes.set_xlim(left=0)
     axes.grid(axis="x", color="#e3e6ea")
 
 
 def _shown(name: str) -> str:
-    """A name shown literally: to matplotlib dollars are mathematics, and a leading underscore hides a legend entry."""
-    return _shorten(printable(name), LONGEST_NAME).replace("$", r"\$").lstrip("_")
-
-
-def _shorten(name: str, length: int) -> str:
-    """The name, or its beginning with an ellipsis where it is longer."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """A short name shown literally: to matplotlib dollars are mathematics, and a leading underscore hides a legend entry."""
+    name = printable(name)
+    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$").lstrip("_")
 
 
 def _look(index: int) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Every system that the report compares, run over the whole catalog without routing, and scored query by query ([A] section 5).
 
-random, every lexical channel, every encoder (`base`, the champion before, each checkpoint) by exact search, and for each encoder
-the reciprocal rank fusion with BM25 (`hybrid_<encoder>`).
+random, every lexical channel, every encoder (`base`, the champion before, each checkpoint) by exact search, and for each encoder the
+reciprocal rank fusion with BM25 (`hybrid_<encoder>`).
 """
 
 from __future__ import annotations
@@ -24,25 +24,17 @@ from whetstone.retrieval.fusion import rrf
 
 LABEL_NDCG = "ndcg_label@10"
 """NDCG with the gains of [B] (label / 2: relevant 1, moderately relevant 0.5), beside the guideline's own gains."""
+RANDOM_DEPTH = 100
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What all systems answer.
+    """What all systems answer."""
 
-    Attributes:
-        products: the whole catalog (staging.products).
-        queries: query_id, text, split, segment of every split; dev and test queries with a judgment are answered.
-        judgments: query_id, product_id, grade of every split; those of train queries feed the dictionary's synonyms.
-        synonyms: lines of the source's synonym file.
-        guideline: gains, labels and which grades are relevant.
-        settings: depth, channel settings, device, seed.
-    """
-
-    products: pd.DataFrame
-    queries: pd.DataFrame
-    judgments: pd.DataFrame
-    synonyms: Sequence[str]
+    products: pd.DataFrame  # the whole catalog (staging.products)
+    queries: pd.DataFrame  # query_id, text, split, segment of every split; dev and test queries with a judgment are answered
+    judgments: pd.DataFrame  # query_id, product_id, grade of every split; those of train queries feed the dictionary's synonyms
+    synonyms: Sequence[str]  # lines of the source's synonym file
     guideline: Guideline
     settings: Settings
 
@@ -68,35 +60,25 @@ class Contest:
 
 
 def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> pd.DataFrame:
-    """Score every system on every dev and test query.
+    """Score every system on every dev and test query; `encoders` are those to compare, `base` first.
 
-    Args:
-        contest: catalog, queries and judgments.
-        encoders: the encoders to compare, `base` first.
-
-    Returns:
-        One row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems),
-        query_id, split, segment, the metrics.
-
-    Raises:
-        WhetstoneError: no dev or test query has a judgment, so nothing can be measured.
+    Returns one row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems), query_id,
+    split, segment, the metrics. That no dev or test query has a judgment is a WhetstoneError.
     """
     if contest.asked.empty:
         raise WhetstoneError("no dev or test query has a human judgment, so nothing can be evaluated; add judgments to the source")
-    guideline, asked = contest.guideline, contest.asked
-    label_gains = {grade: label / 2 for grade, label in guideline.labels.items()}
-    scored = []
-    for system, version, run in _runs(contest, encoders):
-        query_ids = asked["query_id"].tolist()
-        metrics = evaluate_run(run, contest.judgments, query_ids, gains=guideline.gains, relevant_grade=guideline.relevant_grade)
-        by_label = evaluate_run(
-            run, contest.judgments, query_ids, gains=label_gains, relevant_grade=guideline.relevant_grade, cutoffs=(10,)
-        )
+    gains, relevant = contest.guideline.gains, contest.guideline.relevant_grade
+    label_gains = {grade: label / 2 for grade, label in contest.guideline.labels.items()}
+    answered = contest.asked[["query_id", "split", "segment"]]
+    query_ids, judgments = answered["query_id"].tolist(), contest.judgments
+    tables = []
+    for place, (system, version, run) in enumerate(_runs(contest, encoders)):
+        metrics = evaluate_run(run, judgments, query_ids, gains=gains, relevant_grade=relevant)
+        by_label = evaluate_run(run, judgments, query_ids, gains=label_gains, relevant_grade=relevant, cutoffs=(10,))
         metrics[LABEL_NDCG] = by_label["ndcg@10"]
-        scored.append(asked[["query_id", "split", "segment"]].merge(metrics, on="query_id").assign(system=system, encoder_version=version))
-    table = pd.concat([frame.assign(place=place) for place, frame in enumerate(scored)], ignore_index=True)
-    first = ["place", "system", "encoder_version", "query_id", "split", "segment"]
-    return table[[*first, *(column for column in table.columns if column not in first)]].astype({"encoder_version": "string"})
+        names = pd.DataFrame({"place": place, "system": system, "encoder_version": version}, index=answered.index, dtype=object)
+        tables.append(names.join(answered).merge(metrics, on="query_id"))
+    return pd.concat(tables, ignore_index=True).astype({"place": "int64", "encoder_version": "string"})
 
 
 def encoders_of(table: pd.DataFrame) -> dict[str, str]:
@@ -106,11 +88,12 @@ def encoders_of(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _runs(contest: Contest, encoders: Sequence[Encoder]) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
-    settings, asked = contest.settings, contest.asked
-    yield "random", None, random_run(asked["query_id"].tolist(), contest.products["product_id"].tolist(), 100, settings.seed)
-    lexical = {c.name: c.search(contest.inputs(encoders[0]), settings.depth) for c in CHANNELS if c.kind == "lexical"}
+    """(system, encoder version, run) of every system."""
+    depth, query_ids = contest.settings.depth, contest.asked["query_id"].tolist()
+    yield "random", None, random_run(query_ids, contest.products["product_id"].tolist(), RANDOM_DEPTH, contest.settings.seed)
+    lexical = {c.name: c.search(contest.inputs(encoders[0]), depth) for c in CHANNELS if c.kind == "lexical"}
     yield from ((name, None, run) for name, run in lexical.items())
     for encoder in encoders:
-        dense = channel("dense").search(contest.inputs(encoder), settings.depth)
+        dense = channel("dense").search(contest.inputs(encoder), depth)
         yield encoder.name, encoder.version, dense
-        yield f"hybrid_{encoder.name}", encoder.version, rrf([lexical["bm25"], dense], depth=settings.depth)
+        yield f"hybrid_{encoder.name}", encoder.version, rrf([lexical["bm25"], dense], depth=depth)

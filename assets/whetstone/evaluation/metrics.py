@@ -11,13 +11,11 @@ For a query with ranked products p_1, p_2, ... of grade g(p) and gain G(g) (line
     embarrassing@10 = share of grade 0 among the *judged* products of the top 10
     judged@10   = share of judged products among those shown in the top 10
 
-**Undefined is NaN, not 0.** A query on which no ranking can score says nothing about a ranking: NDCG is NaN where no
-judged product has a gain, recall, precision, AP and RR where none is relevant, embarrassing@10 where none of the top 10
-is judged. Means skip NaN and say how many queries they count (`significance.Interval.count`). A query that the run left
-out scores 0 in what is defined for it.
+**Undefined is NaN, not 0.** A query on which no ranking can score says nothing about a ranking: NDCG is NaN where no judged product has
+a gain, recall, precision, AP and RR where none is relevant, embarrassing@10 where none of the top 10 is judged. Means skip NaN and say
+how many queries they count (`significance.Interval.count`). A query that the run left out scores 0 in what is defined for it.
 
-Ranks decide, not scores: a run brings its ties resolved (by -score, product_id). The figures agree with trec_eval's
-(tests).
+Ranks decide, not scores: a run brings its ties resolved (by -score, product_id). The figures agree with trec_eval's (tests).
 """
 
 from __future__ import annotations
@@ -50,22 +48,17 @@ def evaluate_run(
     relevant_grade: int = 3,
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> pd.DataFrame:
-    """Score one run on the given queries.
+    """Score one run (query_id, product_id, rank from 1 without gaps, in any row order) on the given queries, each named once.
 
-    Args:
-        run: query_id, product_id, rank (1-based, no gaps per query), in any row order.
-        judgments: query_id, product_id, grade; judgments of other queries are ignored.
-        query_ids: the queries to score, each once; the result keeps their order.
-        gains: grade -> gain (>= 0), from the guideline; every judged grade must be in it.
-        relevant_grade: products of this grade or better are relevant.
-        cutoffs: depths k of NDCG, recall and precision.
+    `judgments` (query_id, product_id, grade) of other queries are ignored; `gains` maps every judged grade to its gain (>= 0), products of
+    `relevant_grade` or better are relevant, and `cutoffs` are the depths k of NDCG, recall and precision.
 
     Returns:
-        One row per query: query_id and `metric_names(cutoffs)`, each in [0, 1] or NaN where undefined (see the module).
+        One row per query, in their order: query_id and `metric_names(cutoffs)`, each in [0, 1] or NaN where undefined (see the module).
 
     Raises:
-        WhetstoneError: a repeated query or pair, a query in the run that was not asked for, ranks with gaps, a grade
-            without a gain, a negative gain, a cutoff below 1.
+        WhetstoneError: a repeated query or pair, a query in the run that was not asked for, ranks with gaps, a grade without a gain,
+            a negative gain, a cutoff below 1.
     """
     if min(cutoffs, default=1) < 1:
         raise WhetstoneError(f"cutoffs {list(cutoffs)}: a cutoff is a number of products, at least 1")
@@ -93,13 +86,11 @@ def evaluate_run(
     columns["map"] = total(ranked, ranked["relevant"] * hits_so_far / ranked["rank"]) / count_relevant
     is_first = ranked["relevant"] & (hits_so_far == 1)
     columns["mrr"] = np.where(np.isnan(count_relevant), np.nan, total(ranked, is_first / ranked["rank"]))
-
     top = ranked["rank"] <= TOP
     count_judged = total(ranked, top & ranked["grade"].notna())
     columns[f"embarrassing@{TOP}"] = total(ranked, top & (ranked["grade"] == 0)) / _positive(count_judged)
     columns[f"judged@{TOP}"] = count_judged / np.maximum(total(ranked, top), 1)
-    names = metric_names(cutoffs)
-    return pd.DataFrame({"query_id": queries, **{name: columns[name] for name in names}})
+    return pd.DataFrame({"query_id": queries, **{name: columns[name] for name in metric_names(cutoffs)}})
 
 
 def _positive(denominators: Floats) -> Floats:
@@ -109,21 +100,17 @@ def _positive(denominators: Floats) -> Floats:
 
 def _judged(judgments: pd.DataFrame, queries: pd.Index, gains: Mapping[int, float], relevant_grade: int) -> pd.DataFrame:
     """Judgments in ideal order: query (its position), product_id, grade, gain, relevant, rank (1 = greatest gain)."""
-    negative = {grade: gain for grade, gain in gains.items() if not gain >= 0}
-    if negative:
+    if negative := {grade: gain for grade, gain in gains.items() if not gain >= 0}:
         raise WhetstoneError(f"gains {negative}: a gain is 0 or more; mend the guideline")
     judged = judgments.loc[judgments["query_id"].isin(queries), ["query_id", "product_id", "grade"]]
     _refuse_repeated(judged, "judgments")
     gain = judged["grade"].map(dict(gains)).astype(float)
     if gain.isna().any():
-        unknown = judged[gain.isna()].iloc[0]
-        raise WhetstoneError(
-            f"judgments: grade {unknown['grade']} of product {unknown['product_id']!r} for query "
-            f"{unknown['query_id']!r} has no gain; the guideline knows {sorted(gains)}"
-        )
-    judged = judged.assign(
-        query=queries.get_indexer(pd.Index(judged["query_id"])), gain=gain, relevant=judged["grade"] >= relevant_grade
-    ).sort_values(["query", "gain"], ascending=[True, False], kind="stable", ignore_index=True)
+        row = judged[gain.isna()].iloc[0]
+        pair = f"product {row['product_id']!r} for query {row['query_id']!r}"
+        raise WhetstoneError(f"judgments: grade {row['grade']} of {pair} has no gain; the guideline knows {sorted(gains)}")
+    judged = judged.assign(query=queries.get_indexer(pd.Index(judged["query_id"])), gain=gain, relevant=judged["grade"] >= relevant_grade)
+    judged = judged.sort_values(["query", "gain"], ascending=[True, False], kind="stable", ignore_index=True)
     return judged.assign(rank=judged.groupby("query").cumcount() + 1)
 
 
@@ -134,12 +121,9 @@ def _ranked(run: pd.DataFrame, queries: pd.Index, judged: pd.DataFrame) -> pd.Da
     if (position < 0).any():
         stranger = run["query_id"].to_numpy()[position < 0][0]
         raise WhetstoneError(f"run: query {stranger!r} was not asked for; evaluate a run on the queries it was made for")
-    ranked = (
-        run[["product_id", "rank"]]
-        .assign(query=position)
-        .merge(judged[["query", "product_id", "grade", "gain", "relevant"]], on=["query", "product_id"], how="left")
-        .sort_values(["query", "rank"], kind="stable", ignore_index=True)
-    )
+    ranked = run[["product_id", "rank"]].assign(query=position)
+    ranked = ranked.merge(judged[["query", "product_id", "grade", "gain", "relevant"]], on=["query", "product_id"], how="left")
+    ranked = ranked.sort_values(["query", "rank"], kind="stable", ignore_index=True)
     gap = ranked["rank"] != ranked.groupby("query").cumcount() + 1
     if gap.any():
         query = queries[ranked.loc[gap, "query"].iloc[0]]

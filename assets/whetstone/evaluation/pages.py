@@ -1,14 +1,14 @@
 """A report for people: the terminal's table, `report.md` and `report.html`, of the same sections (`tables.sections`).
 
-Names come from a shop's files and may hold anything, so each page writes them harmlessly: no control character reaches
-a terminal, no pipe or line break ends a Markdown cell, no tag reaches HTML. The HTML is one file: styles inline, plots
-as data URIs, no script, and a policy that forbids everything else; it follows the reader's light or dark setting.
+Names come from a shop's files and may hold anything, so each page writes them harmlessly: no control character reaches a terminal, no
+pipe or line break ends a Markdown cell, no tag reaches HTML. The HTML is one file: styles inline, plots as data URIs, no script, and a
+policy that forbids everything else; it follows the reader's light or dark setting.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from whetstone.evaluation.report import Report
@@ -37,6 +37,18 @@ figure { margin: 0; padding: .8rem; background: #ffffff; color: #1b1f24; }
 figure { border: 1px solid var(--line); border-radius: .4rem; }
 figure img { width: 100%; height: auto; } figcaption { font-size: .9rem; overflow-wrap: anywhere; }
 """
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Evaluation of {source}</title>
+<style>{style}</style></head><body>
+<h1>Evaluation</h1>
+<p class="facts">{facts}</p>
+{body}
+</body></html>
+"""
 
 
 def table_text(report: Report) -> str:
@@ -55,42 +67,22 @@ def report_markdown(report: Report) -> str:
         lines += ["", f"## {_markdown(section.title)}"]
         for paragraph in section.paragraphs:
             lines += ["", _markdown(paragraph)]
-        for table in section.tables:
-            ruler = [":---" if is_text else "---:" for is_text in table.is_text]
-            lines.append("")
-            lines += [f"| {' | '.join(map(_markdown, row))} |" for row in (table.header, ruler, *table.rows)]
+        if table := section.table:
+            ruler = [":---" if place < table.words else "---:" for place in range(len(table.header))]
+            lines += ["", *(f"| {' | '.join(map(_markdown, row))} |" for row in (table.header, ruler, *table.rows))]
     return "\n".join(lines) + "\n"
 
 
 def report_html(report: Report, plots: Mapping[str, bytes]) -> str:
-    """`report.html`.
-
-    Args:
-        report: of `report.build_report`.
-        plots: caption -> PNG bytes, shown in order after the segments.
-    """
+    """`report.html`; `plots` (caption -> PNG bytes) are shown in order after the segments."""
     body = []
     for section in sections(report):
         body.append(f"<h2>{escape(section.title)}</h2>")
         body += [f"<p>{escape(paragraph)}</p>" for paragraph in section.paragraphs]
-        body += [_html_table(table) for table in section.tables]
+        body += [_html_table(section.table)] if section.table else []
         if section.title == PLOTS_AFTER and plots:
             body += ['<div class="plots">', *(_html_figure(*plot) for plot in plots.items()), "</div>"]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Evaluation of {escape(report['source'])}</title>",
-            f"<style>{STYLE}</style></head><body>",
-            "<h1>Evaluation</h1>",
-            f'<p class="facts">{escape(facts(report))}</p>',
-            *body,
-            "</body></html>\n",
-        ]
-    )
+    return PAGE.format(source=escape(report["source"]), style=STYLE, facts=escape(facts(report)), body="\n".join(body), policy=POLICY)
 
 
 def _html_figure(caption: str, png: bytes) -> str:
@@ -99,25 +91,22 @@ def _html_figure(caption: str, png: bytes) -> str:
 
 
 def _html_table(table: Table) -> str:
-    def row(cells: list[str], tag: str) -> str:
-        kinds = [' class="text"' if is_text else "" for is_text in table.is_text]
-        written = [f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)]
-        return f"<tr>{''.join(written)}</tr>"
+    def row(cells: Sequence[str], tag: str) -> str:
+        kinds = [' class="text"' if place < table.words else "" for place in range(len(cells))]
+        return "<tr>" + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)) + "</tr>"
 
     rows = "\n".join(row(cells, "td") for cells in table.rows)
     return f'<div class="wide"><table><thead>{row(table.header, "th")}</thead><tbody>\n{rows}\n</tbody></table></div>'
 
 
 def _aligned(table: Table) -> list[str]:
-    cells = [[printable(cell) for cell in row] for row in (table.header, *table.rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    ruler = ["-" * width for width in widths]
-    return [
-        "  ".join(
-            cell.ljust(width) if is_text else cell.rjust(width) for cell, width, is_text in zip(row, widths, table.is_text, strict=True)
-        ).rstrip()
-        for row in (cells[0], ruler, *cells[1:])
-    ]
+    columns = []
+    for place, cells in enumerate(zip(table.header, *table.rows, strict=True)):
+        shown = [printable(cell) for cell in cells]
+        width = max(map(len, shown))
+        shown.insert(1, "-" * width)
+        columns.append([cell.ljust(width) if place < table.words else cell.rjust(width) for cell in shown])
+    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
 
 
 def _markdown(value: str) -> str:

@@ -6,9 +6,8 @@
      "comparisons": [{"system", "against", "metric", "difference", "low", "high", "p"}],
      "champion": NAME, "promotion": {"promoted": bool, "reason"}}
 
-Further keys may follow (who graded how much, overlap, notes, versions); the pages show them as they are
-(`tables.further`). The JSON is strict: what is undefined is null. Rows of random, bm25 and base always stand beside the
-rest: a figure without them can't be read.
+Further keys may follow (who graded how much, overlap, notes, versions); the pages show them as they are (`tables.sections`). The JSON
+is strict: what is undefined is null. Rows of random, bm25 and base always stand beside the rest: a figure without them can't be read.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from whetstone.platform.errors import WhetstoneError
 ALWAYS = ("random", "bm25", "base")
 CONTRACT = ("source", "created_at", "catalog", "systems", "comparisons", "champion", "promotion")
 COMPARISON = ("system", "against", "metric", "difference", "low", "high", "p")
-COUNTS = ("products", "categories", "judgments")
+COUNTS = ("products", "categories", "queries", "judgments")
 SPLITS = ("train", "dev", "test")
 Report = dict[str, Any]
 
@@ -45,54 +44,40 @@ def build_report(
 ) -> Report:
     """Put a report together and hold it to the contract.
 
-    Args:
-        source: name of the source, e.g. "esci".
-        created_at: ISO time of the evaluation; given, so that the same evaluation makes the same report.
-        catalog: counts: products, categories, queries {train, dev, test}, judgments.
-        systems: of `systems.summarise`.
-        comparisons: rows of `systems.compare`; other keys of a row are left out.
-        champion: who is champion after the gate.
-        promoted: whether the gate changed the champion.
-        reason: the gate's own words.
-        further: more keys, e.g. {"annotators": [{"annotator": ..., "grades": ...}], "overlap": [...], "notes": [...]}.
+    `catalog` holds counts (see the module), `systems` is of `systems.summarise`, `comparisons` are rows of `systems.compare`, `reason` is
+    the gate's own words, `further` are more keys; other keys than the contract's are left out of the rest.
 
-    Returns:
-        JSON types alone; systems in the report's order; NaN and infinity as None.
-
-    Raises:
-        WhetstoneError: a baseline or a key of the contract is missing, or a further key hides one of the contract.
+    Returns JSON types alone, NaN and infinity as None. A baseline or a key of the contract that is missing, or a further key that hides
+    one of the contract, is a WhetstoneError.
     """
-    _require(systems, ALWAYS, "systems", "evaluate the baselines too")
-    _require(catalog, (*COUNTS, "queries"), "catalog", "count it")
-    _require(catalog["queries"], SPLITS, "catalog.queries", "count it, 0 where there is none")
-    for row in comparisons:
-        _require(row, COMPARISON, "comparisons", "take rows of systems.compare")
-    hidden = sorted(set(CONTRACT) & set(further or {}))
-    if hidden:
+    if missing := [name for name in ALWAYS if name not in systems]:
+        raise WhetstoneError(f"report: systems lacks {', '.join(missing)}; evaluate the baselines too")
+    if hidden := sorted(set(CONTRACT) & set(further or {})):
         raise WhetstoneError(f"report: further key {hidden[0]!r} would hide one of the contract; name it otherwise")
-    queries = {split: catalog["queries"][split] for split in SPLITS}
+    counts = _only(COUNTS, catalog, "catalog")
     report = {
         "source": source,
         "created_at": created_at,
-        "catalog": {**{name: catalog[name] for name in COUNTS}, "queries": queries},
+        "catalog": {**counts, "queries": _only(SPLITS, counts["queries"], "catalog.queries")},
         "systems": {name: systems[name] for name in in_order(systems)},
-        "comparisons": [{key: row[key] for key in COMPARISON} for row in comparisons],
+        "comparisons": [_only(COMPARISON, row, "comparisons") for row in comparisons],
         "champion": champion,
         "promotion": {"promoted": promoted, "reason": reason},
         **(further or {}),
     }
-    return {key: _plain(value, key) for key, value in report.items()}
+    return dict(_plain(report, "report"))
 
 
 def report_json(report: Report) -> str:
-    """The report as strict JSON text with a last newline; the same report gives the same bytes."""
-    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """A report, or any part of one, as strict JSON text with a last newline; the same content gives the same bytes."""
+    return json.dumps(_plain(report, "report"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _require(mapping: Mapping[str, Any], keys: Sequence[str], place: str, mend: str) -> None:
-    missing = [key for key in keys if key not in mapping]
-    if missing:
-        raise WhetstoneError(f"report: {place} lacks {', '.join(missing)}; {mend}")
+def _only(keys: Sequence[str], mapping: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Those keys of a mapping, all of which it must have."""
+    if missing := [key for key in keys if key not in mapping]:
+        raise WhetstoneError(f"report: {place} lacks {', '.join(missing)}; the contract in evaluation/report.py needs it")
+    return {key: mapping[key] for key in keys}
 
 
 def _plain(value: Any, place: str) -> Any:
@@ -107,4 +92,4 @@ def _plain(value: Any, place: str) -> Any:
         return {str(key): _plain(each, f"{place}.{key}") for key, each in value.items()}
     if isinstance(value, Sequence):
         return [_plain(each, f"{place}[{index}]") for index, each in enumerate(value)]
-    raise WhetstoneError(f"report: {place} is a {type(value).__name__}, which JSON doesn't know; pass text, numbers, lists")
+    raise WhetstoneError(f"{place} is a {type(value).__name__}, which JSON doesn't know; pass text, numbers, lists")

@@ -1,13 +1,12 @@
 """How sure a figure is: bootstrap intervals of means, and the paired randomisation test of a difference.
 
-The query is the unit of sampling. Interval: percentile bootstrap (Efron & Tibshirani 1993, chapter 13), resampling
-queries, undefined (NaN) ones included, and taking the mean of the defined. Test: under the null hypothesis the two
-systems are exchangeable on every query, so each difference d_i may change its sign; p = share of sign patterns whose
-|sum| reaches the observed one (two-sided; Smucker, Allan & Carterette 2007). All 2^n patterns where they are few,
-otherwise a sample of them with (c + 1) / (B + 1).
+The query is the unit of sampling. Interval: percentile bootstrap (Efron & Tibshirani 1993, chapter 13), resampling queries, undefined
+(NaN) ones included, and taking the mean of the defined. Test: under the null hypothesis the two systems are exchangeable on every
+query, so each difference d_i may change its sign; p = share of sign patterns whose |sum| reaches the observed one (two-sided; Smucker,
+Allan & Carterette 2007). All 2^n patterns where they are few, otherwise a sample of them with (c + 1) / (B + 1). (scipy's bootstrap
+resamples no columns together and knows no NaN; its sampled permutation test doubles a one-sided p.)
 
-Small p says "not by chance on these queries", nothing on size: read it beside the interval. No correction for many
-comparisons is made.
+Small p says "not by chance on these queries", nothing on size: read it beside the interval. No correction for many comparisons is made.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from whetstone.platform.errors import WhetstoneError
 
 RESAMPLES = 2_000  # of an interval: the Monte Carlo error of a bound is a third of a percentile point
 SIGN_PATTERNS = 10_000  # of a test; up to 13 queries that differ, all patterns are fewer and the test is exact
-LEVEL = 0.95
+BOUNDS = (0.025, 0.975)  # 95 % of the resamples' means lie between
 CHUNK_CELLS = 4_000_000  # patterns x queries held at once: 32 MB
 Floats = npt.NDArray[np.float64]
 
@@ -47,63 +46,47 @@ class Difference:
     p: float
     count: int
 
+    @property
+    def figures(self) -> dict[str, object]:
+        """What a row of comparisons holds of it."""
+        return {"difference": self.difference, "low": self.low, "high": self.high, "p": self.p}
 
-def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES, level: float = LEVEL) -> list[Interval]:
-    """Percentile bootstrap of every column's mean; the columns share their resamples.
 
-    Args:
-        values: (n_queries, n_columns), NaN where undefined.
-        seed: same seed and shape, same interval.
-        resamples: bootstrap samples.
-        level: share of the samples' means between the bounds.
+def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES) -> list[Interval]:
+    """Percentile bootstrap of every column's mean over (n_queries, n_columns) values, NaN where undefined.
 
-    Returns:
-        One interval per column.
+    The columns share their resamples; same seed and shape, same resamples.
     """
     n_queries, n_columns = values.shape
-    defined = ~np.isnan(values)
-    counts = defined.sum(axis=0)
-    filled = np.where(defined, values, 0.0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the mean of nothing: NaN
-        means = filled.sum(axis=0) / counts
     if n_queries == 0:
-        return [Interval(np.nan, np.nan, np.nan, 0) for _ in range(n_columns)]
+        return [Interval(np.nan, np.nan, np.nan, 0)] * n_columns
+    defined = ~np.isnan(values)
+    filled, counts = np.where(defined, values, 0.0), defined.sum(axis=0)
     rng = np.random.default_rng(seed)
     samples = np.empty((resamples, n_columns))
-    for rows in _chunks(resamples, n_queries):
-        n_rows = rows.stop - rows.start
-        drawn = rng.integers(n_queries, size=(n_rows, n_queries)) + np.arange(n_rows)[:, None] * n_queries
-        times = np.bincount(drawn.ravel(), minlength=n_rows * n_queries).reshape(n_rows, n_queries).astype(float)
-        with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the mean of nothing: NaN
+        means = filled.sum(axis=0) / counts
+        for rows in _chunks(resamples, n_queries):
+            n_rows = rows.stop - rows.start
+            drawn = rng.integers(n_queries, size=(n_rows, n_queries)) + np.arange(n_rows)[:, None] * n_queries
+            times = np.bincount(drawn.ravel(), minlength=n_rows * n_queries).reshape(n_rows, n_queries).astype(float)
             samples[rows] = (times @ filled) / (times @ defined)
-    low, high = np.full(n_columns, np.nan), np.full(n_columns, np.nan)
+    bounds = np.full((2, n_columns), np.nan)
     enough = counts >= 2  # one query has no spread: an interval of width 0 would claim certainty
-    if enough.any():
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        low[enough], high[enough] = np.nanquantile(samples[:, enough], tails, axis=0)
-    return [Interval(float(means[column]), float(low[column]), float(high[column]), int(counts[column])) for column in range(n_columns)]
+    bounds[:, enough] = np.nanquantile(samples[:, enough], BOUNDS, axis=0)
+    return [Interval(float(mean), float(low), float(high), int(n)) for mean, low, high, n in zip(means, *bounds, counts, strict=True)]
 
 
-def bootstrap_mean(values: Floats, seed: int, *, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
+def bootstrap_mean(values: Floats, seed: int, *, resamples: int = RESAMPLES) -> Interval:
     """`bootstrap_means` of a single column, (n_queries,)."""
-    return bootstrap_means(values[:, None], seed, resamples=resamples, level=level)[0]
+    return bootstrap_means(values[:, None], seed, resamples=resamples)[0]
 
 
 def paired(a: Floats, b: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> Difference:
-    """Compare two systems on the same queries.
+    """Compare a metric of two systems, (n_queries,) each in the same order of queries, NaN where undefined.
 
-    Args:
-        a: (n_queries,) a metric of one system, NaN where undefined.
-        b: (n_queries,) the same metric of the other, in the same order of queries.
-        seed: of the resamples and of the sampled sign patterns.
-        sign_patterns: patterns to sample where all of them are more than this.
-
-    Returns:
-        Mean of a - b with its bootstrap interval and the two-sided p of the randomisation test; NaN where no query has
-        both.
-
-    Raises:
-        WhetstoneError: the two don't have the same number of queries.
+    The test takes `sign_patterns` patterns where all are more. Figures are NaN where no query has both; another number of queries on
+    either side is a WhetstoneError.
     """
     if a.shape != b.shape:
         raise WhetstoneError(f"paired comparison of {a.shape} with {b.shape} values: score both systems on the same queries")

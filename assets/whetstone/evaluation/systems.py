@@ -1,8 +1,7 @@
 """From per-query results to the figures of the report: every system's means, its segments, and paired comparisons.
 
-The long frame `per_query` is the evaluation room's own table: system, query_id, split, segment, and one column per
-metric. All systems answer the same queries of one split; anything else would compare figures of different things and is
-refused.
+The long frame `per_query` is the evaluation room's own table: system, query_id, split, segment, and one column per metric. All systems
+answer the same queries of one split; anything else would compare figures of different things and is refused.
 """
 
 from __future__ import annotations
@@ -18,25 +17,20 @@ from whetstone.evaluation.significance import bootstrap_means, paired
 from whetstone.platform.errors import WhetstoneError
 
 BASELINES = ("random", "dictionary", "bm25", "base", "hybrid_base")
-LAST = ("hybrid_champion",)
+LAST = "hybrid_champion"
 SEGMENTS = ("head", "torso", "tail")
 
 
 def in_order(systems: Iterable[str]) -> list[str]:
     """Distinct names in the report's order: baselines, encoders as they came, last the hybrid of the champion."""
-    names = list(dict.fromkeys(systems))
-    first = [name for name in BASELINES if name in names]
-    last = [name for name in LAST if name in names]
-    return [*first, *(name for name in names if name not in first and name not in last), *last]
+    order = {name: place for place, name in enumerate(BASELINES)} | {LAST: len(BASELINES) + 1}
+    return sorted(dict.fromkeys(systems), key=lambda name: order.get(name, len(BASELINES)))
 
 
 def random_run(query_ids: Sequence[str], product_ids: Sequence[str], depth: int, seed: int) -> pd.DataFrame:
-    """The baseline that knows nothing: `depth` products per query, drawn without replacement.
+    """The baseline that knows nothing: a run of `depth` products per query, drawn without replacement (score falling to 1.0).
 
     A query's draw depends on the seed, the query and the set of products alone, not on other queries or any order.
-
-    Returns:
-        A run: query_id, product_id, rank, score (falling to 1.0).
     """
     products = np.array(sorted(set(product_ids)), dtype=object)
     size = min(depth, len(products))
@@ -53,51 +47,28 @@ def random_run(query_ids: Sequence[str], product_ids: Sequence[str], depth: int,
 
 
 def summarise(per_query: pd.DataFrame, metrics: Sequence[str], seed: int = 0) -> dict[str, dict[str, object]]:
-    """Means and intervals of every system, over all queries and by segment.
+    """Means and intervals of every system, over all queries and by segment; systems share their resamples (`check_per_query` first).
 
-    Args:
-        per_query: system, query_id, split, segment and the metric columns.
-        metrics: the metric columns to report.
-        seed: of the bootstrap; systems share their resamples.
-
-    Returns:
-        {system: {metric: {"mean", "low", "high"}, ..., "queries": n, "counted": {metric: queries where it is defined},
-        "segments": {segment: {the same without "segments"}}}}, systems in the report's order.
-
-    Raises:
-        WhetstoneError: more than one split, a repeated query, systems on different queries, a segment other than head,
-            torso, tail.
+    Returns {system: {metric: {"mean", "low", "high"}, ..., "queries": n, "counted": {metric: queries where it is defined}, "segments":
+    {segment: {the same without "segments"}}}}, systems in the report's order.
     """
     check_per_query(per_query)
-    frames = dict(iter(per_query.groupby("system", sort=False)))
     summary: dict[str, dict[str, object]] = {}
     for system in in_order(per_query["system"]):
-        # Sorted, so that the shared resamples pick the same queries in every system.
-        frame = frames[system].sort_values("query_id")
-        segments = {
-            segment: _figures(frame[frame["segment"] == segment], metrics, seed)
-            for segment in SEGMENTS
-            if (frame["segment"] == segment).any()
-        }
+        frame = per_query[per_query["system"] == system].sort_values("query_id")  # the resamples pick the same queries in every system
+        parts = {segment: frame[frame["segment"] == segment] for segment in SEGMENTS}
+        segments = {segment: _figures(part, metrics, seed) for segment, part in parts.items() if len(part)}
         summary[system] = {**_figures(frame, metrics, seed), "segments": segments}
     return summary
 
 
 def compare(per_query: pd.DataFrame, system: str, against: str, metrics: Sequence[str], seed: int = 0) -> list[dict[str, object]]:
-    """Paired comparison of two systems, one row per metric.
-
-    Returns:
-        [{"system", "against", "metric", "difference" (system - against), "low", "high", "p"}].
-
-    Raises:
-        WhetstoneError: as `summarise`, and where a system is not in the frame.
-    """
+    """Paired comparison of two systems, one row per metric: system, against, metric, difference (system - against), low, high, p."""
     check_per_query(per_query)
     rows: list[dict[str, object]] = []
     for metric in metrics:
         result = paired(values_of(per_query, system, metric), values_of(per_query, against, metric), seed)
-        figures = {"difference": result.difference, "low": result.low, "high": result.high, "p": result.p}
-        rows.append({"system": system, "against": against, "metric": metric, **figures})
+        rows.append({"system": system, "against": against, "metric": metric, **result.figures})
     return rows
 
 
@@ -125,21 +96,17 @@ def check_per_query(per_query: pd.DataFrame) -> None:
         raise WhetstoneError(f"system {system!r} has query {query!r} twice; keep one row per system and query")
     all_queries = set(per_query["query_id"])
     for system, queries in per_query.groupby("system", sort=False)["query_id"]:
-        missing = all_queries.difference(queries)
-        if missing:
-            raise WhetstoneError(
-                f"system {system!r} lacks {len(missing)} of {len(all_queries)} queries, {min(missing)!r} among them; "
-                "evaluate every system on the same queries"
-            )
+        if missing := all_queries.difference(queries):
+            lacking = f"{len(missing)} of {len(all_queries)} queries, {min(missing)!r} among them"
+            raise WhetstoneError(f"system {system!r} lacks {lacking}; evaluate every system on the same queries")
 
 
 def _figures(frame: pd.DataFrame, metrics: Sequence[str], seed: int) -> dict[str, object]:
-    intervals = bootstrap_means(frame[list(metrics)].to_numpy(dtype=float), seed)
-    named = dict(zip(metrics, intervals, strict=True))
+    intervals = dict(zip(metrics, bootstrap_means(frame[list(metrics)].to_numpy(dtype=float), seed), strict=True))
     return {
-        **{name: {"mean": each.mean, "low": each.low, "high": each.high} for name, each in named.items()},
+        **{name: {"mean": each.mean, "low": each.low, "high": each.high} for name, each in intervals.items()},
         "queries": len(frame),
-        "counted": {name: each.count for name, each in named.items()},
+        "counted": {name: each.count for name, each in intervals.items()},
     }
 
 

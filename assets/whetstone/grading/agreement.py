@@ -1,8 +1,8 @@
 """How well grades agree with human judgments: accuracy, within-one, quadratic kappa, macro F1, confusion matrix, calibration error.
 
-All take n human grades (`truth`) and n given grades (`given`) of the same pairs, as ints; "level" is a grade's position
-in the guideline, so that a step from E (4) to S (2) is one level. [B] (arXiv 2602.17654) reports accuracy and
-within-one, [A2] (arXiv 2606.25871) agreement and ECE.
+All take n human grades (`truth`) and n given grades (`given`) of the same pairs, as ints; a "level" is a grade's position in the
+guideline, so that a step from E (4) to S (2) is one level. [B] (arXiv 2602.17654) reports accuracy and within-one, [A2] (arXiv
+2606.25871) agreement and ECE. What can't be compared is a WhetstoneError.
 """
 
 from typing import Any
@@ -18,25 +18,24 @@ ECE_BINS = 15
 
 def accuracy(truth: np.ndarray, given: np.ndarray) -> float:
     """Share of pairs with the very same grade."""
-    return float((_grades(truth, given)[0] == _grades(truth, given)[1]).mean())
+    return float(sk.accuracy_score(*_grades(truth, given)))
 
 
 def within_one(truth: np.ndarray, given: np.ndarray, guideline: Guideline) -> float:
     """Share of pairs whose levels differ by at most one step."""
-    return float((np.abs(_levels(truth, guideline) - _levels(given, guideline)) <= 1).mean())
+    truth_level, given_level = _levels(truth, given, guideline)
+    return float((np.abs(truth_level - given_level) <= 1).mean())
 
 
 def quadratic_kappa(truth: np.ndarray, given: np.ndarray, guideline: Guideline) -> float:
-    """Cohen's kappa over levels with squared distances as weights (Cohen 1968).
+    """Cohen's kappa over levels, squared distances as weights (Cohen 1968): 1 is perfect, 0 chance.
 
-    1 is perfect, 0 is chance. Where both sides hold one and the same level throughout chance can't be told from skill;
-    that is 0.
+    It is 0, too, where both sides hold one and the same level throughout: chance can't be told from skill there.
     """
-    truth_level, given_level = _levels(truth, guideline), _levels(given, guideline)
+    truth_level, given_level = _levels(truth, given, guideline)
     if len(np.union1d(truth_level, given_level)) == 1:
         return 0.0
-    labels = np.arange(len(guideline.grades))
-    return float(sk.cohen_kappa_score(truth_level, given_level, labels=labels, weights="quadratic"))
+    return float(sk.cohen_kappa_score(truth_level, given_level, labels=np.arange(len(guideline.levels)), weights="quadratic"))
 
 
 def macro_f1(truth: np.ndarray, given: np.ndarray) -> float:
@@ -46,38 +45,26 @@ def macro_f1(truth: np.ndarray, given: np.ndarray) -> float:
 
 def confusion_matrix(truth: np.ndarray, given: np.ndarray, guideline: Guideline) -> np.ndarray:
     """(levels, levels) counts, best level first: row = human level, column = given level."""
-    labels = np.arange(len(guideline.grades))
-    return np.asarray(sk.confusion_matrix(_levels(truth, guideline), _levels(given, guideline), labels=labels))
+    return np.asarray(sk.confusion_matrix(*_levels(truth, given, guideline), labels=np.arange(len(guideline.levels))))
 
 
 def expected_calibration_error(confidence: np.ndarray, is_right: np.ndarray, bins: int = ECE_BINS) -> float:
-    """Mean gap between confidence and share right, over equal-width bins weighted by their pairs (Naeini et al. 2015).
-
-    Args:
-        confidence: (n,) float in 0..1.
-        is_right: (n,) bool.
-        bins: How many; the last one includes 1.0.
-
-    Returns:
-        0 (perfect) to 1.
-    """
+    """Mean gap between confidence (0..1) and share right, over equal-width bins weighted by their pairs (Naeini et al. 2015)."""
     confidence, is_right = np.asarray(confidence, dtype=float), np.asarray(is_right, dtype=float)
     if not len(confidence) or len(confidence) != len(is_right):
         raise WhetstoneError(f"calibration error needs as many confidences as answers, got {len(confidence)} and {len(is_right)}")
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)  # the last bin includes 1.0
     # per bin: |sum of confidence - number right| = pairs in the bin * gap
-    gap = np.bincount(place, weights=confidence - is_right, minlength=bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    return float(np.abs(np.bincount(place, weights=confidence - is_right)).sum() / len(confidence))
 
 
 def agreement(truth: np.ndarray, given: np.ndarray, confidence: np.ndarray, guideline: Guideline) -> dict[str, Any]:
     """All of the above for one set of pairs, as plain numbers and lists for metadata and reports."""
     truth, given = _grades(truth, given)
-    _, counts = np.unique(truth, return_counts=True)
     return {
         "pairs": len(truth),
         "accuracy": accuracy(truth, given),
-        "majority_accuracy": float(counts.max() / len(truth)),
+        "majority_accuracy": float(np.unique(truth, return_counts=True)[1].max() / len(truth)),
         "within_one": within_one(truth, given, guideline),
         "quadratic_kappa": quadratic_kappa(truth, given, guideline),
         "macro_f1": macro_f1(truth, given),
@@ -94,10 +81,6 @@ def _grades(truth: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return truth, given
 
 
-def _levels(grades: np.ndarray, guideline: Guideline) -> np.ndarray:
-    """Position of each grade in the guideline, 0 = best."""
-    position = {grade: index for index, grade in enumerate(guideline.grades)}
-    strange = set(np.asarray(grades).tolist()) - set(position)
-    if strange:
-        raise WhetstoneError(f"grades {sorted(strange)} are none of guideline '{guideline.name}' {guideline.grades}")
-    return np.array([position[grade] for grade in np.asarray(grades).tolist()], dtype=int)
+def _levels(truth: np.ndarray, given: np.ndarray, guideline: Guideline) -> tuple[np.ndarray, np.ndarray]:
+    truth, given = _grades(truth, given)
+    return np.array(guideline.places(truth, "agreement: human judgments")), np.array(guideline.places(given, "agreement: answers"))

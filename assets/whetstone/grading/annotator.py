@@ -1,11 +1,11 @@
 """The one interface of everything that grades: pairs in, a grade with its confidence and cost out.
 
-A pair is a row `query_id, product_id, query (text), text (of the product)`: an annotator sees no more than that, so
-whatever it says is a function of the two texts, the guideline and its own version, and the ledger may keep it for ever.
+A pair is a row `query_id, product_id, query (text), text (of the product)`: an annotator sees no more than that, so whatever it
+says is a function of the two texts, the guideline and its own version, and the ledger may keep it for ever.
 
-An answer is a row aligned with its pair: `query_id, product_id, grade, confidence, cost_usd, tokens_in, tokens_out,
-failure`. An answer that can't be used (refused, cut off, malformed) has a null grade, confidence 0 and the reason in
-`failure`; it is never a guess. Trouble that may pass (a lost connection) is an exception, not an answer.
+An answer is a row aligned with its pair: `query_id, product_id, grade, confidence, cost_usd, tokens_in, tokens_out, failure`. An
+answer that can't be used (refused, cut off, malformed) has a null grade, confidence 0 and the reason in `failure`; it is never a
+guess. Trouble that may pass (a lost connection) is an exception, not an answer.
 """
 
 from typing import Protocol
@@ -16,9 +16,10 @@ import pandas as pd
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.errors import WhetstoneError
 
-PAIR_COLUMNS = ["query_id", "product_id", "query", "text"]
-ANSWER_COLUMNS = ["query_id", "product_id", "grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure"]
+PAIR_ID = ["query_id", "product_id"]
+PAIR_COLUMNS = [*PAIR_ID, "query", "text"]
 _KINDS = {"grade": "Int64", "confidence": "float64", "cost_usd": "float64", "tokens_in": "int64", "tokens_out": "int64"}
+ANSWER_COLUMNS = [*PAIR_ID, *_KINDS, "failure"]
 
 
 class Annotator(Protocol):
@@ -37,58 +38,35 @@ class Annotator(Protocol):
 
 
 def make_answers(pairs: pd.DataFrame, grades: np.ndarray, confidence: np.ndarray, *, cost_usd: float = 0.0) -> pd.DataFrame:
-    """Answers without failures and without tokens, as local annotators give them.
-
-    Args:
-        pairs: n rows with at least query_id and product_id.
-        grades: (n,) int, grades of the guideline.
-        confidence: (n,) float in 0..1, the belief that the grade is right.
-        cost_usd: US dollars a pair.
-
-    Returns:
-        n rows with `ANSWER_COLUMNS`, index 0..n-1.
-    """
-    answers = pairs[["query_id", "product_id"]].reset_index(drop=True)
+    """Answers without failures and tokens, as local annotators give them: (n,) grades, (n,) confidence, US dollars a pair."""
+    answers = pairs[PAIR_ID].reset_index(drop=True)
     answers = answers.assign(grade=grades, confidence=confidence, cost_usd=cost_usd, tokens_in=0, tokens_out=0)
-    answers["failure"] = pd.Series([None] * len(answers), index=answers.index, dtype=object)
-    return answers.astype(_KINDS)[ANSWER_COLUMNS]
+    return answers.astype(_KINDS).assign(failure=np.full(len(pairs), None, dtype=object))
 
 
 def check_pairs(pairs: pd.DataFrame) -> None:
-    """Refuse pairs without the four columns, with a null in them, or with the same pair twice.
-
-    Raises:
-        WhetstoneError: Names the column or the first bad pair.
-    """
-    missing = [column for column in PAIR_COLUMNS if column not in pairs]
-    if missing:
+    """Raise WhetstoneError for pairs without the four columns, with a null in them, or with the same pair twice."""
+    if missing := [column for column in PAIR_COLUMNS if column not in pairs]:
         raise WhetstoneError(f"pairs to grade lack the columns {missing}; they need {PAIR_COLUMNS}")
     _refuse(pairs[PAIR_COLUMNS].isna().any(axis=1), pairs, "a pair to grade has a null id or text")
-    _refuse(pairs.duplicated(["query_id", "product_id"]), pairs, "a pair to grade is there twice; pass each pair once")
+    _refuse(pairs.duplicated(PAIR_ID), pairs, "a pair to grade is there twice; pass each pair once")
 
 
 def check_answers(pairs: pd.DataFrame, answers: pd.DataFrame, guideline: Guideline) -> pd.DataFrame:
     """Refuse answers that don't fit their pairs or the guideline, before anything is built on them.
 
-    Args:
-        pairs: n rows with query_id and product_id.
-        answers: What an annotator returned for them.
-        guideline: Says which grades exist.
-
     Returns:
         The same n answers with `ANSWER_COLUMNS` in order, exact types (grade nullable Int64) and index 0..n-1.
 
     Raises:
-        WhetstoneError: A column, row count or row order that differs; a grade outside the guideline; a grade with a
-            failure or neither of both; a confidence outside 0..1; a cost or token count that is negative or not a
-            number. The message names the first such pair.
+        WhetstoneError: A column, row count or row order that differs; a grade outside the guideline; a grade with a failure or
+            neither of both; a confidence outside 0..1; a cost or token count that is negative or no number. Names the first pair.
     """
-    missing = [column for column in ANSWER_COLUMNS if column not in answers]
-    if missing:
+    if missing := [column for column in ANSWER_COLUMNS if column not in answers]:
         raise WhetstoneError(f"the annotator's answers lack the columns {missing}; they need {ANSWER_COLUMNS}")
     if len(answers) != len(pairs):
         raise WhetstoneError(f"the annotator answered {len(answers)} rows for {len(pairs)} pairs; one row a pair is needed")
-    for column in ("query_id", "product_id"):
+    for column in PAIR_ID:
         moved = pairs[column].to_numpy() != answers[column].to_numpy()
         _refuse(moved, pairs, f"the annotator's answer has another {column}; keep the order of the pairs")
     try:
@@ -98,11 +76,8 @@ def check_answers(pairs: pd.DataFrame, answers: pd.DataFrame, guideline: Guideli
     failed = checked["failure"].notna()
     checked["failure"] = checked["failure"].astype(object).where(failed, None)
     _refuse(failed == checked["grade"].notna(), checked, "an answer has both a grade and a failure, or neither")
-    _refuse(
-        ~failed & ~checked["grade"].isin(guideline.grades).astype(bool),
-        checked,
-        f"an answer's grade is none of guideline '{guideline.name}' {guideline.grades}",
-    )
+    unknown = ~failed & ~checked["grade"].isin(guideline.grades).astype(bool)
+    _refuse(unknown, checked, f"an answer's grade is none of guideline '{guideline.name}' {guideline.grades}")
     _refuse(~checked["confidence"].between(0.0, 1.0), checked, "an answer's confidence lies outside 0..1")
     for column in ("cost_usd", "tokens_in", "tokens_out"):
         _refuse(~checked[column].between(0, np.finfo(float).max), checked, f"an answer's {column} is negative or no number")

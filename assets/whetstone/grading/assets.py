@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.artifacts import Artifacts, frame_version
 from whetstone.platform.asset import artifact_name, asset, result
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
@@ -36,27 +36,19 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments, chosen on dev queries."""
         from whetstone.grading.cross_encoder import train_cross_encoder
-        from whetstone.platform.artifacts import frame_version
         from whetstone.platform.precision import pick_device
 
         judged = warehouse.read(
             "select q.split, q.text as query, p.text, j.grade from raw.judgments as j join raw.queries as q using (query_id) "
             "join staging.products as p using (product_id) where q.split in ('train', 'dev') order by j.query_id, j.product_id"
         )
-        base = registry_of(settings).require().base
+        train, dev = (judged[judged["split"] == split] for split in ("train", "dev"))
+        base, device = registry_of(settings).require().base, pick_device(settings.device)
         hyper: dict[str, Any] = {"seed": settings.seed, "epochs": settings.annotator_epochs, "batch_size": 16, "learning_rate": 5e-5}
         made = artifacts.make(
             "cross_encoder",
             {"base": base.version, "judged": frame_version(judged), "guideline": guideline.version, **hyper},
-            lambda folder: train_cross_encoder(
-                folder,
-                base.path,
-                judged[judged["split"] == "train"],
-                judged[judged["split"] == "dev"],
-                guideline,
-                device=pick_device(settings.device),
-                **hyper,
-            ),
+            lambda folder: train_cross_encoder(folder, base.path, train, dev, guideline, device=device, **hyper),
         )
         measured = {f"dev_{name}": value for name, value in made.facts["dev"].items() if isinstance(value, float)}
         return result(artifact=made, metadata={**measured, "dev": dg.MetadataValue.json(made.facts["dev"])})
@@ -86,19 +78,13 @@ def _grades(guideline: Guideline, annotator_deps: list[str]) -> dg.AssetsDefinit
         from whetstone.grading.ledger import Ledger
 
         category = context.partition_key
-        ledger = Ledger(warehouse.get_connection)
-        ledger.create()
         candidates = warehouse.table("marts.grade_candidates", category)
         model = artifact_name(context.instance, "models.cross_encoder") if annotator_deps else None
-        annotator = load_annotator(
-            settings,
-            guideline,
-            open_source(settings),
-            artifacts.open(model) if model else None,
-            warehouse.table("staging.products", category, "product_id, category_path, attributes"),
-        )
+        trained = artifacts.open(model) if model else None
+        products = warehouse.table("staging.products", category, "product_id, category_path, attributes")
+        annotator = load_annotator(settings, guideline, open_source(settings), trained, products)
         judgments = warehouse.table("staging.judgments", category)
-        graded = grade_pairs(candidates[["query_id", "product_id", "query", "text"]], judgments, annotator, ledger, guideline)
+        graded = grade_pairs(candidates, judgments, annotator, Ledger(warehouse.get_connection), guideline)
         rows = graded.rows.merge(candidates[["query_id", "product_id", "split"]], on=["query_id", "product_id"], validate="one_to_one")
         written = warehouse.replace("marts.grades", rows, category)
         settled = {f"settled_by_{name}": int(count) for name, count in rows["settled_by"].value_counts().items()}

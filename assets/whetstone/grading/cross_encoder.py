@@ -1,13 +1,13 @@
 """The local annotator: a cross-encoder that reads query and product together and emits a probability per level of the guideline.
 
-It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh
-head with one class a level (best first) and is fine-tuned on human judgments of *train* queries; the checkpoint with
-the least cross entropy on *dev* queries is kept, because what is built on it trusts its confidence: the largest probability.
-(Macro F1 was tried: on 19 dev queries it chose noise, and class weights made the confidence worthless.)
+It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh head with one
+class a level (best first) and is fine-tuned on human judgments of *train* queries; the checkpoint with the least cross entropy on
+*dev* queries is kept, because what is built on it trusts its confidence: the largest probability. (Macro F1 was tried: on 19 dev
+queries it chose noise, and class weights made the confidence worthless.)
 
-Pairs are cut at 128 tokens (fewer if the base reads fewer): a query and a product text of title and category need 40 on
-average. Answers are a function of the pair up to rounding: batches are padded to their longest pair, which moves a bf16
-probability in the third decimal.
+Pairs are cut at 128 tokens (fewer if the base reads fewer): a query and a product text of title and category need 40 on average.
+Answers are a function of the pair up to rounding: batches are padded to their longest pair, which moves a bf16 probability in the
+third decimal.
 """
 
 import tempfile
@@ -32,6 +32,7 @@ from whetstone.platform.precision import half_precision, has_bf16
 
 MAX_TOKENS = 128
 SCORE_BATCH = 64
+SORTED_PAIRS = 8192  # `predict` batches pairs of similar length among so many, so that little is padded
 CHECKS_PER_EPOCH = 2  # looks at the dev queries
 PATIENCE = 3  # looks without a lower loss before training stops
 
@@ -49,26 +50,14 @@ def train_cross_encoder(
     learning_rate: float,
     device: str,
 ) -> dict[str, Any]:
-    """Fine-tune a cross-encoder on human judgments and save it so that it reloads from its folder.
+    """Fine-tune the encoder in folder `base` on judged pairs (query, text, grade) and save it so that it reloads from its folder.
 
-    Cross entropy, AdamW, 10 % warm-up, linear decay, bf16 autocast where the
-    hardware has it.
-
-    Args:
-        folder: Where the model is written.
-        base: Folder of the encoder whose weights it starts from.
-        train: Judged pairs of train queries: query, text, grade.
-        dev: Judged pairs of dev queries, same columns; they choose the checkpoint.
-        guideline: Its levels are the classes.
-        seed: Of head, order and dropout.
-        epochs: At most; early stopping may end before.
-        batch_size: Pairs a step.
-        learning_rate: Peak.
-        device: `cpu` or `cuda`.
+    Cross entropy, AdamW, 10 % warm-up to `learning_rate`, linear decay, bf16 autocast where the hardware has it. Pairs of `dev`
+    queries choose the checkpoint and may end the training before `epochs` are over.
 
     Returns:
-        `loss` (list of epoch, loss), `dev_curve` (list of epoch, loss, accuracy, macro_f1), `dev` (agreement of the
-        chosen checkpoint, see `agreement.agreement`), `train_pairs`.
+        `loss` (list of epoch, loss), `dev_curve` (list of epoch, loss, accuracy, macro_f1), `dev` (agreement of the chosen
+        checkpoint, see `agreement.agreement`), `train_pairs`.
 
     Raises:
         WhetstoneError: No pairs to train on or to choose by, or a grade that the guideline doesn't have.
@@ -105,25 +94,19 @@ def train_cross_encoder(
                 logging_steps=check_steps,
                 report_to="none",
             ),
-            train_dataset=Dataset.from_dict(
-                {"query": train["query"].tolist(), "text": train["text"].tolist(), "label": train_classes.tolist()}
-            ),
+            train_dataset=Dataset.from_dict({"query": train["query"].tolist(), "text": train["text"].tolist(), "label": train_classes}),
             loss=CrossEntropyLoss(model),
             evaluator=check_dev,
             callbacks=[EarlyStoppingCallback(PATIENCE)],
         )
         trainer.train()
-        log = trainer.state.log_history
     model.save_pretrained(str(folder), create_model_card=False)
-    probabilities = _probabilities(model, _pairs(dev), device)
-    grades = np.array(guideline.grades)
+    probabilities = _probabilities(model, dev, device)
+    grades, log = np.array(guideline.grades), trainer.state.log_history
+    curve = {name: f"eval_{name}" for name in ("loss", "accuracy", "macro_f1")}
     return {
         "loss": [{"epoch": row["epoch"], "loss": row["loss"]} for row in log if "loss" in row],
-        "dev_curve": [
-            {"epoch": row["epoch"], **{name: row[f"eval_{name}"] for name in ("loss", "accuracy", "macro_f1")}}
-            for row in log
-            if "eval_accuracy" in row
-        ],
+        "dev_curve": [{"epoch": r["epoch"], **{name: r[key] for name, key in curve.items()}} for r in log if "eval_accuracy" in r],
         "dev": agreement(grades[dev_classes], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline),
         "train_pairs": len(train),
     }
@@ -135,13 +118,7 @@ class CrossEncoderAnnotator:
     name = "cross_encoder"
 
     def __init__(self, folder: Path, guideline: Guideline, version: str, device: str = "cpu") -> None:
-        """Load it.
-
-        Args:
-            folder: As `train_cross_encoder` wrote it.
-            guideline: The one it was trained with.
-            version: Content hash of the folder.
-            device: `cpu` or `cuda`.
+        """Load what `train_cross_encoder` wrote to `folder` with the same guideline; `version` is the folder's content hash.
 
         Raises:
             WhetstoneError: The model has another number of classes than the guideline has levels.
@@ -158,58 +135,38 @@ class CrossEncoderAnnotator:
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
-        probabilities = _probabilities(self._model, _pairs(pairs), self._device)
+        probabilities = _probabilities(self._model, pairs, self._device)
         return make_answers(pairs, self._grades[probabilities.argmax(axis=1)], probabilities.max(axis=1))
 
 
 class _DevCheck(BaseEvaluator):
-    """Accuracy, macro F1 and cross entropy on the dev queries, while training."""
+    """Cross entropy, accuracy and macro F1 on the dev queries, while training."""
 
-    def __init__(self, dev: pd.DataFrame, classes: np.ndarray, device: str) -> None:
+    def __init__(self, dev: pd.DataFrame, classes: list[int], device: str) -> None:
         super().__init__()
-        self.greater_is_better = False
-        self.primary_metric = "loss"
-        self._pairs, self._classes, self._device = _pairs(dev), classes, device
+        self.greater_is_better, self.primary_metric = False, "loss"
+        self._dev, self._classes, self._device = dev, np.array(classes), device
 
-    def __call__(self, model: CrossEncoder, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> dict[str, float]:
-        probabilities = _probabilities(model, self._pairs, self._device)
-        answer = probabilities.argmax(axis=1)
-        likelihood = probabilities[np.arange(len(answer)), self._classes]
-        return {
-            "loss": float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
-            "accuracy": accuracy(self._classes, answer),
-            "macro_f1": macro_f1(self._classes, answer),
-        }
+    def __call__(self, model: CrossEncoder, *_: Any, **__: Any) -> dict[str, float]:
+        probabilities = _probabilities(model, self._dev, self._device)
+        answer, likelihood = probabilities.argmax(axis=1), probabilities[np.arange(len(self._classes)), self._classes]
+        loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
+        return {"loss": loss, "accuracy": accuracy(self._classes, answer), "macro_f1": macro_f1(self._classes, answer)}
 
 
-def _probabilities(model: CrossEncoder, pairs: list[tuple[str, str]], device: str) -> np.ndarray:
-    """(pairs, levels) probabilities; batches are of similar length, so that little is padded."""
-    if not pairs:
-        return np.empty((0, model.num_labels))
-    by_length = sorted(range(len(pairs)), key=lambda row: -len(pairs[row][0]) - len(pairs[row][1]))
+def _probabilities(model: CrossEncoder, rows: pd.DataFrame, device: str) -> np.ndarray:
+    """(pairs, levels) probabilities of rows with query and text."""
 
-    def score(rows: Sequence[int]) -> np.ndarray:
-        batch = [pairs[row] for row in rows]
-        return np.asarray(model.predict(batch, batch_size=SCORE_BATCH, apply_softmax=True, show_progress_bar=False))
+    def score(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.asarray(model.predict(list(pairs), batch_size=SCORE_BATCH, apply_softmax=True, show_progress_bar=False))
 
     with half_precision(device):
-        scored = np.array(map_batches(score, by_length, SCORE_BATCH))
-    probabilities = np.empty_like(scored, dtype=float)
-    probabilities[by_length] = scored
-    return probabilities
+        scored = map_batches(score, list(zip(rows["query"], rows["text"], strict=True)), SORTED_PAIRS)
+    return np.array(scored, dtype=float).reshape(-1, model.num_labels)
 
 
-def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(rows["query"], rows["text"], strict=True))
-
-
-def _classes(rows: pd.DataFrame, part: str, guideline: Guideline) -> np.ndarray:
+def _classes(rows: pd.DataFrame, part: str, guideline: Guideline) -> list[int]:
     """Grade -> class, 0 = best level."""
     if not len(rows):
-        raise WhetstoneError(
-            f"cross-encoder: no human judgments of {part} queries, so it can't be trained; add some to the source's judgments"
-        )
-    strange = sorted(set(rows["grade"]) - set(guideline.grades))
-    if strange:
-        raise WhetstoneError(f"cross-encoder: {part} judgments have grades {strange}, guideline '{guideline.name}' has {guideline.grades}")
-    return rows["grade"].map({grade: index for index, grade in enumerate(guideline.grades)}).to_numpy(dtype=int)
+        raise WhetstoneError(f"cross-encoder: no human judgments of {part} queries to train it; add some to the source's judgments")
+    return guideline.places(rows["grade"], f"cross-encoder: {part} judgments")

@@ -1,32 +1,31 @@
 """The guideline: the one declaration of what a grade means.
 
-A guideline lists its levels from best to worst. A level has a name, a definition with examples, a `grade` (0-4, [A]
-arXiv 2606.23911), a `label` (0-2, [B] arXiv 2602.17654) and a `gain` (0-1, for NDCG). Prompts, the local annotator's
-classes, the gains of metrics and the tier rules read it; nothing else hard-codes a grade. Its version is a hash of its
-content, so any edit re-grades (the ledger's key holds the version).
+A guideline lists its levels from best to worst. A level has a name, a definition with examples, a `grade` (0-4, [A] arXiv
+2606.23911), a `label` (0-2, [B] arXiv 2602.17654) and a `gain` (0-1, for NDCG). Prompts, the local annotator's classes, the gains of
+metrics and the tier rules read it; nothing else hard-codes a grade. Its version is a hash of its content, so any edit re-grades (the
+ledger's key holds the version).
 """
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from whetstone.platform.declared import Declared, load_named
 from whetstone.platform.errors import WhetstoneError
 
 FOLDER = Path(__file__).resolve().parent.parent / "guidelines"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Grade = Annotated[int, Field(ge=0, le=4, strict=True)]
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Example(_Declared):
+class Example(Declared):
     """A query with a product, and why the pair does (or does not) belong to a level."""
 
     query: Text
@@ -34,34 +33,36 @@ class Example(_Declared):
     why: Text
 
 
-class Level(_Declared):
+class Level(Declared):
     """One level of relevance; `negative_examples` look like the level and belong to another."""
 
     name: Text
     definition: Text
     positive_examples: tuple[Example, ...] = ()
     negative_examples: tuple[Example, ...] = ()
-    grade: int = Field(ge=0, le=4, strict=True)
+    grade: Grade
     label: int = Field(ge=0, le=2, strict=True)
     gain: float = Field(ge=0, le=1, strict=True)
 
 
-class Guideline(_Declared):
-    """Two to five levels from best to worst, the notes that settle hard cases, and where relevant ends and irrelevant begins."""
+class Guideline(Declared):
+    """Two to five levels from best to worst, the notes that settle hard cases, and where relevant ends and irrelevant begins.
+
+    `relevant_grade` is the lowest grade of a positive, `irrelevant_grade` the highest of what may serve as a negative.
+    """
 
     name: Text
     description: Text
     levels: tuple[Level, ...] = Field(min_length=2, max_length=5)
     policy_notes: tuple[Text, ...] = ()
-    relevant_grade: int = Field(ge=0, le=4, strict=True, description="lowest grade that counts as relevant (a positive)")
-    irrelevant_grade: int = Field(ge=0, le=4, strict=True, description="highest grade that may serve as a negative")
+    relevant_grade: Grade
+    irrelevant_grade: Grade
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        names = [level.name.casefold() for level in self.levels]
-        if len(set(names)) < len(names):
+        if len({level.name.casefold() for level in self.levels}) < len(self.levels):
             raise ValueError(f"levels: names must differ, got {[level.name for level in self.levels]}")
-        for better, worse in zip(self.levels, self.levels[1:], strict=False):
+        for better, worse in pairwise(self.levels):
             between = f"levels: from '{better.name}' to '{worse.name}'"
             if worse.grade >= better.grade:
                 raise ValueError(f"{between} the grade must fall (best level first), got {better.grade} then {worse.grade}")
@@ -103,43 +104,20 @@ class Guideline(_Declared):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def places(self, grades: Iterable[int], whose: str) -> list[int]:
+        """Position in `levels` (0 = best) of each grade; WhetstoneError says `whose` grades are none of them."""
+        place = {grade: index for index, grade in enumerate(self.grades)}
+        wanted = [int(grade) for grade in grades]
+        if strange := sorted(set(wanted) - set(place)):
+            raise WhetstoneError(f"{whose} have grades {strange}, guideline '{self.name}' has {self.grades}")
+        return [place[grade] for grade in wanted]
 
-def load_guideline(name: str, folder: Path | None = None) -> Guideline:
-    """Read a guideline by name.
 
-    Args:
-        name: File name without `.yml`, such as `esci`.
-        folder: Where guidelines lie; the shipped ones by default.
-
-    Returns:
-        The validated guideline.
+def load_guideline(name: str, folder: Path = FOLDER) -> Guideline:
+    """Read a guideline by name: the file `<name>.yml` of a folder, by default the shipped ones.
 
     Raises:
-        WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is
-            missing, unknown or out of range.
+        WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is missing, unknown
+            or out of range.
     """
-    folder = FOLDER if folder is None else folder
-    known = sorted(path.stem for path in folder.glob("*.yml"))
-    if name not in known:
-        raise WhetstoneError(f"guideline '{name}' is not in {folder}; known: {', '.join(known) or 'none'}")
-    path = folder / f"{name}.yml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WhetstoneError(f"{path}: not a readable YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise WhetstoneError(f"{path}: expected a mapping with name, description and levels, got {type(content).__name__}")
-    try:
-        guideline = Guideline.model_validate(content)
-    except ValidationError as error:
-        problems = [f"{_place(item['loc'])}{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
-        raise WhetstoneError(f"{path}: {'; '.join(problems)}") from error
-    if guideline.name != name:
-        raise WhetstoneError(f"{path}: name: the file is called '{name}' and says '{guideline.name}'; make them equal")
-    return guideline
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """`('levels', 0, 'grade')` -> `levels[0].grade: `."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    return f"{place}: " if place else ""
+    return load_named(Guideline, "guideline", name, folder)

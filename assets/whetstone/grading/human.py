@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from whetstone.grading.annotator import make_answers
+from whetstone.grading.annotator import PAIR_ID, make_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.errors import WhetstoneError
 
@@ -11,21 +11,12 @@ HUMAN = "human"
 
 
 def human_answers(pairs: pd.DataFrame, judgments: pd.DataFrame, guideline: Guideline) -> pd.DataFrame:
-    """The human answer of each pair that has a judgment.
+    """The human answer of each pair that has a judgment (query_id, product_id, grade, source), in the order of the pairs.
 
-    Args:
-        pairs: Rows with query_id and product_id.
-        judgments: One row per judged pair: query_id, product_id, grade, source; others are ignored.
-        guideline: Says which grades exist.
-
-    Returns:
-        One row per judged pair of `pairs`, in their order: `ANSWER_COLUMNS` with confidence 1 and cost 0, plus
-        annotator ('human') and annotator_version (the judgment's source).
-
-    Raises:
-        WhetstoneError: A pair is judged twice, or with a grade that the guideline doesn't have.
+    Returns `ANSWER_COLUMNS` with confidence 1 and cost 0, plus annotator ('human') and annotator_version (the judgment's source). A pair
+    judged twice, or with a grade that the guideline doesn't have, is a WhetstoneError.
     """
-    twice = judgments[judgments.duplicated(["query_id", "product_id"])]
+    twice = judgments[judgments.duplicated(PAIR_ID)]
     if len(twice):
         raise WhetstoneError(f"judgments: {_first(twice)} is judged more than once; keep one row a pair ({len(twice)} too many)")
     strange = judgments[~judgments["grade"].isin(guideline.grades)]
@@ -34,9 +25,7 @@ def human_answers(pairs: pd.DataFrame, judgments: pd.DataFrame, guideline: Guide
             f"judgments: {_first(strange)} has grade {strange['grade'].iloc[0]}, guideline '{guideline.name}' has {guideline.grades} "
             f"({len(strange)} such rows); mend the judgments or choose their guideline"
         )
-    judged = pairs[["query_id", "product_id"]].merge(
-        judgments[["query_id", "product_id", "grade", "source"]], on=["query_id", "product_id"], how="inner"
-    )
+    judged = pairs[PAIR_ID].merge(judgments[[*PAIR_ID, "grade", "source"]], on=PAIR_ID)
     answers = make_answers(judged, judged["grade"].to_numpy(), np.ones(len(judged)))
     return answers.assign(annotator=HUMAN, annotator_version=judged["source"])
 

@@ -1,9 +1,8 @@
 """The ledger: every grade that was ever paid for, append-only, so that none is bought twice.
 
-A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version).
-Rebuilding, renaming a product or moving it to another category therefore costs nothing; editing a text or the guideline
-re-grades just the pairs that it touches. Rows are never changed or deleted; there is no clock in them, `sequence` (1,
-2, ...) is their order.
+A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version). Rebuilding, renaming
+a product or moving it to another category therefore costs nothing; editing a text or the guideline re-grades just the pairs that it
+touches. Rows are never changed or deleted; there is no clock in them, `sequence` (1, 2, ...) is their order.
 
 A recorded failure is an answer too: it was paid for, and the same annotator version isn't asked the same again.
 """
@@ -23,9 +22,8 @@ from tqdm import tqdm
 from whetstone.grading.annotator import PAIR_COLUMNS, Annotator, check_answers, check_pairs
 from whetstone.grading.guideline import Guideline
 
-# Kept in step with _ROWS below. A primary key on `grades` would load an index of all rows at every append (measured
-# with 1 M rows: 1.1 s instead of 0.15 s, and a file 2.3 times as large), so writers are serialised by the one row of
-# `appends` instead: two that race conflict there, and one retries.
+# A primary key on `grades` would load an index of all rows at every append (measured with 1 M rows: 1.1 s instead of 0.15 s, and a
+# file 2.3 times as large), so writers are serialised by the one row of `appends`: two that race conflict there, and one retries.
 DDL = """
 create schema if not exists ledger;
 
@@ -53,25 +51,8 @@ create table if not exists ledger.grades (
     check ((grade is null) = (failure is not null)),
 );
 """
-
-_ROWS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("query_hash", pa.string()),
-        ("text_hash", pa.string()),
-        ("guideline_version", pa.string()),
-        ("annotator", pa.string()),
-        ("annotator_version", pa.string()),
-        ("grade", pa.int8()),
-        ("confidence", pa.float64()),
-        ("cost_usd", pa.float64()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("failure", pa.string()),
-    ]
-)
-_ATTEMPTS = 12  # of one transaction while others write; the waits between them grow to some 10 s in all
-
+_ANSWER = ["grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure"]
+_COLUMNS = ["key", "query_hash", "text_hash", "guideline_version", "annotator", "annotator_version", *_ANSWER]  # all but sequence
 _TAKE_TURN = "update ledger.appends set count_appends = count_appends + 1"
 _APPEND = """
 insert into ledger.grades by name
@@ -81,6 +62,7 @@ select
 from new_rows
 anti join ledger.grades using (key)
 """
+_ATTEMPTS = 12  # of one transaction while others write; the waits between them grow to some 10 s in all
 
 Result = TypeVar("Result")
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -94,102 +76,65 @@ class Ledger:
 
     def create(self) -> None:
         """Make the table if it isn't there; what is there stays."""
-        _in_turn(self._create_once)
+
+        def once() -> None:
+            with self._connect() as connection:
+                connection.execute(DDL)
+                with suppress(duckdb.ConstraintException):  # somebody else has just put the row there
+                    connection.execute("insert or ignore into ledger.appends values (1, 0)")
+
+        _in_turn(once)
 
     def lookup(self, keys: Iterable[str]) -> pd.DataFrame:
-        """The rows of those keys that are known, in order of sequence.
-
-        Args:
-            keys: Hex digests as `ledger_keys` gives them; the same key twice counts once.
-
-        Returns:
-            One row per known key with every column of `ledger.grades`; grade is nullable Int64.
-        """
+        """The rows of those keys that are known, one a key, in order of sequence: all of `ledger.grades`, grade nullable Int64."""
         wanted = pa.table({"key": pa.array(dict.fromkeys(keys), pa.string())})
         with self._connect() as connection:
             connection.register("wanted_keys", wanted)
-            found = connection.execute(
-                "select grades.* from ledger.grades as grades semi join wanted_keys using (key) order by sequence"
-            ).df()
+            query = "select grades.* from ledger.grades as grades semi join wanted_keys using (key) order by sequence"
+            found = connection.execute(query).df()
         found["failure"] = found["failure"].astype(object).where(found["failure"].notna(), None)
         return found.astype({"grade": "Int64"})
 
     def append(self, rows: pd.DataFrame) -> int:
-        """Write rows in one transaction; a key that is already there keeps its old row.
+        """Write rows (all columns but `sequence`, in any order) in one transaction and say how many were new.
 
-        Args:
-            rows: Columns of `ledger.grades` but `sequence`, in any order.
-
-        Returns:
-            How many rows were new.
-
-        Raises:
-            duckdb.Error: Nothing of `rows` was written.
+        A key that is already there keeps its old row. On an error nothing of `rows` was written.
         """
-        distinct = rows.drop_duplicates("key")
-        table = pa.Table.from_pandas(distinct, schema=_ROWS, preserve_index=False)
-        table = table.append_column("position", pa.array(range(len(distinct)), pa.int64()))
-        return _in_turn(lambda: self._append_once(table))
+        distinct = rows[_COLUMNS].drop_duplicates("key")
+        table = pa.Table.from_pandas(distinct.assign(position=range(len(distinct))), preserve_index=False)
 
-    def _create_once(self) -> None:
-        with self._connect() as connection:
-            connection.execute(DDL)
-            with suppress(duckdb.ConstraintException):  # somebody else has just put the row there
-                connection.execute("insert or ignore into ledger.appends values (1, 0)")
-
-    def _append_once(self, table: pa.Table) -> int:
-        """One transaction: all of `table` that is new, or nothing."""
-        with self._connect() as connection:
-            connection.register("new_rows", table)
-            connection.begin()
-            try:
+        def once() -> int:
+            with self._connect() as connection:  # closing it undoes what was not committed
+                connection.register("new_rows", table)
+                connection.begin()
                 connection.execute(_TAKE_TURN)
                 written = connection.execute(_APPEND).fetchall()[0][0]
                 connection.commit()
-            except BaseException:
-                _roll_back(connection)
-                raise
-        return int(written)
+            return int(written)
+
+        return _in_turn(once)
 
 
 def ledger_keys(pairs: pd.DataFrame, annotator: Annotator, guideline: Guideline) -> pd.DataFrame:
-    """Key of each pair.
+    """Key of each pair (query, text) for this annotator and guideline: `key, query_hash, text_hash` (SHA-256 hex), index of `pairs`.
 
-    Args:
-        pairs: n rows with query and text.
-        annotator: Whose grade is meant.
-        guideline: What the grade means.
-
-    Returns:
-        n rows `key, query_hash, text_hash` (SHA-256 hex) with the index of `pairs`. The key hashes a JSON list of the
-        two text hashes and the three names, so no two different quintuples share an encoding.
+    The key hashes a JSON list of the two text hashes and the three names, so no two different quintuples share an encoding.
     """
-    query_hash = _hashes(pairs["query"])
-    text_hash = _hashes(pairs["text"])
-    # encoded once: only the two leading hashes differ from row to row
-    tail = json.dumps([guideline.version, annotator.name, annotator.version])
-    keys = [
-        hashlib.sha256(f'["{query}", "{text}", {tail}]'.encode()).hexdigest() for query, text in zip(query_hash, text_hash, strict=True)
-    ]
-    return pd.DataFrame({"key": keys, "query_hash": query_hash, "text_hash": text_hash}, index=pairs.index, dtype=object)
+    hashes = pd.DataFrame({"query_hash": pairs["query"].map(_sha256), "text_hash": pairs["text"].map(_sha256)}, dtype=object)
+    asked = [guideline.version, annotator.name, annotator.version]
+    keys = [_sha256(json.dumps([query, text, asked])) for query, text in hashes.itertuples(index=False)]
+    return hashes.assign(key=pd.Series(keys, index=pairs.index, dtype=object))
 
 
 def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Guideline, batch_size: int = 1024) -> pd.DataFrame:
     """Grade pairs, asking the annotator only for what the ledger doesn't know; each batch is written before the next is begun.
 
-    Pairs of equal texts are asked once. A kill loses at most the batch in flight.
-
-    Args:
-        ledger: Created before.
-        annotator: Whom to ask.
-        pairs: n rows with query_id, product_id, query, text; each pair once.
-        guideline: The levels.
-        batch_size: Pairs per call of the annotator and per transaction.
+    Pairs (`PAIR_COLUMNS`, each once) of equal texts are asked once. A kill loses at most the batch in flight.
 
     Returns:
-        n rows in the order of `pairs`: query_id, product_id, grade (Int64, null where failed), confidence, cost_usd,
-        tokens_in, tokens_out, failure, annotator, annotator_version, is_new (this call paid for it; true on one row of
-        those that share texts, so costs of new rows add up).
+        n rows in the order of `pairs`: query_id, product_id, grade (Int64, null where failed), confidence, cost_usd, tokens_in,
+        tokens_out, failure, annotator, annotator_version, is_new (this call paid for it; true on one row of those that share texts,
+        so costs of new rows add up).
 
     Raises:
         WhetstoneError: Bad pairs, or answers that don't fit them.
@@ -208,11 +153,9 @@ def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, gui
         ledger.append(rows.assign(guideline_version=guideline.version, annotator=annotator.name, annotator_version=annotator.version))
     # read back: what the ledger holds is the truth, also where another writer was quicker
     settled = ledger.lookup(asked["key"]) if len(missing) else known
-    columns = ["key", "grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure"]
-    columns += ["annotator", "annotator_version"]
-    graded = asked[["query_id", "product_id", "key"]].merge(settled[columns], on="key", how="left", validate="many_to_one")
-    graded["is_new"] = graded.index.isin(missing.index)
-    return graded.drop(columns="key")
+    answered = settled[["key", *_ANSWER, "annotator", "annotator_version"]]
+    graded = asked[["query_id", "product_id", "key"]].merge(answered, on="key", how="left", validate="many_to_one")
+    return graded.drop(columns="key").assign(is_new=graded.index.isin(missing.index))
 
 
 def _in_turn(transaction: Callable[[], Result]) -> Result:
@@ -225,16 +168,5 @@ def _in_turn(transaction: Callable[[], Result]) -> Result:
     return transaction()
 
 
-def _hashes(texts: pd.Series) -> list[str]:
-    """SHA-256 hex of each text; a text that repeats is hashed once."""
-    known = {text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts.unique()}
-    return [known[text] for text in texts]
-
-
-def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
-    """Undo; a commit that failed has already done so, and DuckDB then refuses."""
-    try:
-        connection.rollback()
-    except duckdb.TransactionException as error:
-        if "no transaction is active" not in str(error):
-            raise
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

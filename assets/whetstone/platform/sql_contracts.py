@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from whetstone.platform.asset import key_of
+from whetstone.platform.declared import Declared, read_declared
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.warehouse import Warehouse, columns_of
@@ -35,13 +35,7 @@ from whetstone.platform.warehouse import Warehouse, columns_of
 EXAMPLES = 5
 
 
-class Strict(BaseModel):
-    """A declaration that refuses keys it doesn't know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Column(Strict):
+class Column(Declared):
     """One column: name (or a pattern such as `*_rank`), DuckDB type, meaning, tests."""
 
     name: str
@@ -50,7 +44,7 @@ class Column(Strict):
     tests: tuple[Literal["not_null", "unique"], ...] = ()
 
 
-class Relationship(Strict):
+class Relationship(Declared):
     """Every value of `column` is a value of `field` in table `to`."""
 
     column: str
@@ -58,14 +52,14 @@ class Relationship(Strict):
     field: str
 
 
-class AcceptedValues(Strict):
+class AcceptedValues(Declared):
     """Every value of `column` is one of `values`."""
 
     column: str
     values: tuple[str | int, ...]
 
 
-class TableTest(Strict):
+class TableTest(Declared):
     """A test of the table; exactly one of its kinds is given."""
 
     unique: tuple[str, ...] | None = None
@@ -77,7 +71,7 @@ class TableTest(Strict):
     name: str | None = None
 
 
-class UnitTest(Strict):
+class UnitTest(Declared):
     """Rows given for the tables that a model reads, and the rows that it must then make."""
 
     name: str
@@ -86,7 +80,7 @@ class UnitTest(Strict):
     expect: list[dict[str, Any]]
 
 
-class Contract(Strict):
+class Contract(Declared):
     """What a table promises."""
 
     group: str | None = None
@@ -97,7 +91,8 @@ class Contract(Strict):
     def table_schema(self, actual: dict[str, str] | None = None) -> dg.TableSchema:
         """The contract as Dagster shows it; with a table's actual columns, patterns are filled in."""
         named = [(name, c) for c in self.columns for name in (fnmatch_all(actual, c.name) if actual else [c.name])]
-        return dg.TableSchema(columns=[dg.TableColumn(name=n, type=c.type, description=c.description or None) for n, c in dict(named).items()])
+        columns = [dg.TableColumn(name=n, type=c.type, description=c.description or None) for n, c in dict(named).items()]
+        return dg.TableSchema(columns=columns)
 
     def violations(self, actual: dict[str, str]) -> list[str]:
         """How a table's columns differ from the contract, in words."""
@@ -136,10 +131,7 @@ def load_contract(path: Path) -> Contract:
     """
     if not path.exists():
         raise WhetstoneError(f"{path} is missing: every table has a contract (columns, types, tests) beside its SQL")
-    try:
-        return Contract.model_validate(yaml.safe_load(path.read_text()) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise WhetstoneError(f"{path}: {error}") from None
+    return read_declared(Contract, path)
 
 
 def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.AssetChecksDefinition:
