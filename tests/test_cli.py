@@ -62,6 +62,33 @@ def test_report_prints_the_table_and_the_json(built_shop) -> None:
     assert json.loads(run(built_shop.settings, "report", "--json").stdout)["source"] == "demo"
 
 
+def test_a_deleted_copy_of_the_report_is_no_loss(built_shop, tmp_path) -> None:
+    import shutil
+
+    shop = built_shop.copy(tmp_path / "home")
+    shutil.rmtree(shop.settings.root / "report")
+    assert json.loads(run(shop.settings, "report", "--json").stdout)["source"] == "demo"
+
+
+def test_the_demo_catalog_never_lands_among_a_shops_files(tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "products.parquet").write_text("mine")
+    arguments = ("demo-catalog", "--products", "60", "--queries", "12", "--categories", "2")
+    done = run(None, *arguments, home=tmp_path / "home", WHETSTONE_SOURCE="esci", WHETSTONE_DATA=str(tmp_path / "mine"))
+    assert done.returncode == 0 and (tmp_path / "mine" / "products.parquet").read_text() == "mine"
+    assert (tmp_path / "home" / "demo" / "files" / "products.parquet").exists()
+
+
+def test_two_builds_at_once_are_one_too_many(built_shop, tmp_path) -> None:
+    from whetstone.platform.files import exclusive
+
+    shop = built_shop.copy(tmp_path / "home")
+    with exclusive(shop.settings.root / "build.lock", "held by the test"):
+        done = run(shop.settings, "build")
+    assert done.returncode == 1 and "another build of source demo is running" in done.stderr
+    assert run(shop.settings, "build").returncode == 0
+
+
 def test_errors_are_one_line_without_a_traceback(tmp_path, built_shop) -> None:
     for arguments, said in {
         ("report",): "no report",

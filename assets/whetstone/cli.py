@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.files import atomic_write
+from whetstone.platform.files import atomic_write, exclusive
 from whetstone.platform.settings import PROJECT, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ def build(
     LOG.addHandler(_Progress())
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
-    outcome = builder.run(select, category)
     from whetstone.platform.staleness import name_of
+
+    with exclusive(settings.root / "build.lock", f"another build of source {settings.source} is running"):
+        outcome = builder.run(select, category)
 
     for place, message in outcome.failed.items():
         ERR.print(f"[bold red]failed[/] {_plain(name_of(place))}: {_plain(message)}")
@@ -118,11 +120,15 @@ def search(
 def report(as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False) -> None:
     """Print the evaluation of the last build."""
     from whetstone.evaluation.pages import table_text
+    from whetstone.platform.artifacts import Artifacts
+    from whetstone.platform.asset import artifact_names
 
-    folder = load_settings().root / "report"
-    if not (folder / "report.json").exists():
-        raise WhetstoneError(f"there is no report in {folder} yet; run `whetstone build`")
-    content = (folder / "report.json").read_text(encoding="utf-8")
+    settings = load_settings()
+    folder = settings.root / "report"
+    made = artifact_names(dagster_instance(settings), "reports.report").get(None)
+    if made is None:
+        raise WhetstoneError(f"there is no report of source {settings.source} yet; run `whetstone build`")
+    content = (Artifacts(settings.root / "artifacts").open(made).path / "report.json").read_text(encoding="utf-8")
     sys.stdout.write(content if as_json else table_text(json.loads(content)))
     if as_json:
         return
@@ -157,8 +163,8 @@ def demo_catalog(
     """Generate a shop whose relevance is known by construction. The same seed gives the same bytes."""
     from whetstone.catalog.demo.generate import generate
 
-    folder = out or Settings(source="demo").data_dir
-    if if_missing and folder.exists():
+    folder = out or load_settings().home / "demo" / "files"  # never where another source's files lie
+    if if_missing and (folder / "products.parquet").exists():  # the generator puts it in place last
         OUT.print(f"{folder} is there already")
         return
     summary = generate(folder, products=products, queries=queries, categories=categories, seed=seed)
@@ -172,7 +178,7 @@ def settings(
     """Print every setting with its value and what it means."""
     values = load_settings()
     if get:
-        if not hasattr(values, get):
+        if get not in {*Settings.model_fields, "root", "data_dir", "warehouse_path", "dagster_home"}:
             raise WhetstoneError(f"there is no setting {get!r}; `whetstone settings` lists them")
         OUT.print(str(getattr(values, get)))
         return
@@ -221,11 +227,12 @@ def open_builder(values: Settings) -> Builder:
 
     definitions = load_definitions(values)
     instance = dagster_instance(values)
-    feed = refresh(values, Warehouse(database=str(values.warehouse_path)), instance)
+    warehouse = Warehouse(database=str(values.warehouse_path))
+    feed = refresh(values, warehouse, instance)
     apply(feed, instance)
     for what, count in feed.dropped.items():
         ERR.print(f"[yellow]left out[/] {count} {what}; `whetstone source check` lists them")
-    return Builder(definitions, instance, Artifacts(values.root / "artifacts"))
+    return Builder(definitions, instance, Artifacts(values.root / "artifacts"), warehouse)
 
 
 def load_definitions(values: Settings) -> dg.Definitions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,14 +134,56 @@ def test_a_price_edit_runs_nothing(built_shop, tmp_path) -> None:
     assert not shop.builder().run().built
 
 
-def test_a_removed_category_leaves_no_rows(built_shop, tmp_path) -> None:
+def test_a_removed_category_leaves_no_rows_and_comes_back_whole(built_shop, tmp_path) -> None:
     shop = built_shop.copy(tmp_path / "home")
     gone = shop.warehouse().table("staging.products")["category"].unique()[0]
     kept = shop.warehouse().read("select product_id from staging.products where category != $gone", {"gone": gone})["product_id"]
+    everything = products_file(shop).read_bytes()
     edit(products_file(shop), "select * from products where product_id in (select unnest($kept))", kept=kept.tolist())
-    builder = shop.builder()
-    assert gone not in builder.history.categories
+    assert gone not in shop.builder().history.categories
     assert shop.warehouse().read("select count(*) as n from marts.bm25_run where category = $gone", {"gone": gone})["n"][0] == 0
+    products_file(shop).write_bytes(everything)
+    stale = names(each.place for each in shop.builder().stale())
+    assert {f"staging.products[{gone}]", f"marts.bm25_run[{gone}]", f"marts.grades[{gone}]"} <= stale
+    outcome = shop.builder().run("+bm25_run", [gone])
+    assert not outcome.failed
+    pd.testing.assert_frame_equal(shop.warehouse().table("marts.bm25_run"), built_shop.warehouse().table("marts.bm25_run"))
+
+
+def test_a_lost_warehouse_is_noticed(built_shop, tmp_path) -> None:
+    shop = built_shop.copy(tmp_path / "home")
+    shop.settings.warehouse_path.unlink()
+    stale = names(each.place for each in shop.builder().stale())
+    assert {"staging.query_routes", "marts.evaluation"} <= stale and any(name.startswith("marts.dense_run") for name in stale)
+
+
+@pytest.mark.parametrize("asset", ["bm25_run", "dictionary_run", "dense_run"])
+def test_an_asset_reads_only_what_it_declares(built_shop, tmp_path, asset) -> None:
+    """Built alone with its ancestors in a fresh home, it would miss a table that it reads without saying so."""
+    shutil.copytree(built_shop.settings.data_dir, tmp_path / "home" / "demo" / "files")
+    shop = type(built_shop)(built_shop.settings.model_copy(update={"home": tmp_path / "home", "data": None}))
+    outcome = shop.builder().run(f"+{asset}")
+    assert not outcome.failed and not outcome.held_back
+
+
+def test_another_base_encoder_forgets_nothing_and_mixes_nothing(built_shop, tmp_path) -> None:
+    from whetstone.platform.registry import Encoder, registry_of
+
+    shop = built_shop.copy(tmp_path / "home")
+    registry = registry_of(shop.settings)
+    checkpoint = next((shop.settings.root / "artifacts" / "checkpoint").iterdir())
+    before = registry.promote(Encoder("encoder_bce", checkpoint.name, str(checkpoint)))
+    other = tmp_path / "other"
+    shutil.copytree(shop.settings.encoder, other)
+    (other / "README.md").unlink(missing_ok=True)
+    (other / "extra.json").write_text("{}")
+    type(shop)(shop.settings.model_copy(update={"encoder": str(other)})).builder()
+    assert registry.require().champion.name == "base"
+    with pytest.raises(WhetstoneError, match=r"was made by encoder .* run `whetstone build`"):
+        searcher(shop).search(["lamp"], 5)
+    shop.builder()
+    assert registry.require().champion.version == before.champion.version
+    assert str(tmp_path) not in registry.path.read_text().replace(str(other), "")  # a moved home finds its checkpoints
 
 
 def test_a_test_query_slipped_into_the_tiers_fails_the_leak_check(built_shop, tmp_path) -> None:

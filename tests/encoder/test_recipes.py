@@ -18,8 +18,8 @@ def content() -> dict[str, Any]:
         "description": "A test.",
         "seed": 7,
         "stages": [
-            {"name": "one", "loss": "mnr", "positives": ["hard_positive"], "negatives": ["hard_negative"]},
-            {"name": "two", "loss": "triplet", "positives": ["hard_positive"], "negatives": ["token_similar_negative"]},
+            {"name": "encoder_one", "loss": "mnr", "positives": ["hard_positive"], "negatives": ["hard_negative"]},
+            {"name": "encoder_two", "loss": "triplet", "positives": ["hard_positive"], "negatives": ["token_similar_negative"]},
         ],
     }
 
@@ -61,7 +61,7 @@ def test_a_recipe_is_added_by_adding_a_file(tmp_path: Path) -> None:
         (lambda r: r["stages"][0].update(margin=0.2), r"stages\[0\]: margin: loss 'mnr' does not read it"),
         (lambda r: r["stages"][0].update(weight_averaging=1.5), r"stages\[0\]\.weight_averaging"),
         (lambda r: r["stages"][1].update(negatives=[]), r"stages\[1\]: negatives"),
-        (lambda r: r["stages"][1].update(name="one"), "names must differ"),
+        (lambda r: r["stages"][1].update(name="encoder_one"), "names must differ"),
         (lambda r: r.pop("seed"), "seed: Field required"),
         (lambda r: r.update(name="yours"), "name: the file is called 'mine'"),
     ],

@@ -49,7 +49,7 @@ def test_best_of_those_that_pass_is_promoted(results):
     values = {"base": BASE, "good": shifted(0.1, 0, 0), "best": shifted(0.2, 0, 0), "harmful": shifted(0.9, 0.9, -0.1)}
     decision = decide(results(values, SEGMENTS), ["good", "best", "harmful"], "base")
     assert decision.champion == "best"
-    assert "good passes too, with a smaller gain" in decision.reason
+    assert "good passes too, with no greater gain" in decision.reason
     assert "harmful is significantly worse" in decision.reason
 
 

@@ -8,6 +8,7 @@ from whetstone.platform.asset import asset, key_of, result
 from whetstone.platform.automation import sweep_sensor
 from whetstone.platform.build import Builder
 from whetstone.platform.partitions import CATEGORIES
+from whetstone.platform.warehouse import Warehouse
 
 
 class Chain:
@@ -18,11 +19,15 @@ class Chain:
         self.instance = dg.DagsterInstance.ephemeral()
         self.instance.add_dynamic_partitions("category", ["books", "toys"])
         self.artifacts = Artifacts(tmp_path)
+        self.warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
         for category in ("books", "toys"):
             self.feed(category, "1")
-        assets = [dg.AssetSpec(["raw", "catalog"], partitions_def=CATEGORIES), self.make("a", "raw.catalog"), self.make("b", "marts.a")]
+        assets = [dg.AssetSpec(["raw", "catalog"], partitions_def=CATEGORIES), self.make("a", "raw.catalog"), self.make("b", "models.a")]
         self.definitions = dg.Definitions(
-            assets=assets, sensors=[sweep_sensor()], resources={"artifacts": self.artifacts}, executor=dg.in_process_executor
+            assets=assets,
+            sensors=[sweep_sensor()],
+            resources={"artifacts": self.artifacts, "warehouse": self.warehouse},
+            executor=dg.in_process_executor,
         )
         self.cursor = None
         self.build()
@@ -31,7 +36,7 @@ class Chain:
     def make(self, name: str, dep: str) -> dg.AssetsDefinition:
         chain = self
 
-        @asset(schema="marts", name=name, group="g", kinds={"python"}, deps=[dep])
+        @asset(schema="models", name=name, group="g", kinds={"python"}, deps=[dep])
         def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             """A link."""
             return result(version=f"{chain.content[name]}-{context.partition_key}")
@@ -48,7 +53,7 @@ class Chain:
     def tick(self) -> set[str]:
         outcome = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
         self.cursor = outcome.cursor
-        keys = (key_of("marts.a"), key_of("marts.b"))
+        keys = (key_of("models.a"), key_of("models.b"))
         return {f"{key.path[-1]}[{partition}]" for key in keys for partition in outcome.get_requested_partitions(key)}
 
 
@@ -80,7 +85,9 @@ def test_the_sweep_repairs_what_events_missed_and_asks_once(chain) -> None:
 
     def sweep() -> list[tuple[str, str, str]]:
         repository = chain.definitions.get_repository_def()
-        context = dg.build_sensor_context(chain.instance, repository_def=repository, resources={"artifacts": chain.artifacts})
+        context = dg.build_sensor_context(
+            chain.instance, repository_def=repository, resources={"artifacts": chain.artifacts, "warehouse": chain.warehouse}
+        )
         made = sensor(context)
         requests = [] if isinstance(made, dg.SkipReason) else made
         return [(r.asset_selection[0].path[-1], r.partition_key, r.run_key) for r in requests]

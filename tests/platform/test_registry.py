@@ -35,13 +35,22 @@ def test_a_cycle_needs_a_new_champion(tmp_path) -> None:
         registry.next_cycle()
 
 
-def test_the_same_base_is_not_resolved_again_and_another_one_starts_over(tmp_path) -> None:
+def test_the_same_base_is_not_resolved_again_and_another_one_has_a_state_of_its_own(tmp_path) -> None:
     registry, base = Registry(tmp_path / "encoders.json"), model(tmp_path / "base", b"1")
     registry.start("b", lambda: base)
     registry.promote(Encoder("encoder_mnr", "v2", "/x"))
     assert registry.start("b", lambda: pytest.fail("resolved again")).champion.name == "encoder_mnr"
     other = registry.start("c", lambda: model(tmp_path / "other", b"2"))
     assert other.champion == other.base and other.base.path.endswith("other")
+    assert registry.start("b", lambda: base).champion.name == "encoder_mnr"  # and comes back as it was
+
+
+def test_a_moved_home_finds_its_checkpoints(tmp_path) -> None:
+    first, base = tmp_path / "first", model(tmp_path / "base", b"1")
+    Registry(first / "encoders.json").start("b", lambda: base)
+    Registry(first / "encoders.json").promote(Encoder("encoder_mnr", "v2", str(first / "artifacts" / "checkpoint" / "v2")))
+    first.rename(tmp_path / "second")
+    assert Registry(tmp_path / "second" / "encoders.json").require().champion.path == str(tmp_path / "second/artifacts/checkpoint/v2")
 
 
 def test_a_damaged_file_is_named(tmp_path) -> None:

@@ -96,7 +96,10 @@ def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]
     modules = (contracts, landing, reading, slugs, text)  # a landing by other code is another landing
     state = "".join([fingerprint(source), *(file_sha256(Path(str(module.__file__))) for module in modules)])
     path = settings.root / "feed.json"
-    last: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        last: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:  # a damaged note of the last landing: land again
+        last = {}
     with warehouse.get_connection() as connection:
         tables = ("catalog", "queries", "judgments", "engagement")
         if last.get("fingerprint") == state and all(exists(connection, f"raw.{table}") for table in tables):

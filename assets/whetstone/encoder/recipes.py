@@ -16,6 +16,7 @@ from whetstone.platform.declared import Declared, load_named
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+StageName = Annotated[str, StringConstraints(pattern=r"^encoder_[a-z0-9_]+$", max_length=64)]
 PositiveTier = Literal["easy_positive", "hard_positive"]
 NegativeTier = Literal["random", "hard_negative", "token_similar_negative"]
 
@@ -26,7 +27,7 @@ ONLY_FOR = {"scale": ("bce", "mnr"), "scale_learning_rate": ("bce",), "margin": 
 class Stage(Declared):
     """One stage: which pairs, which loss, and how it is optimised."""
 
-    name: Name = Field(description="Name of the stage's asset and of its checkpoint in reports.")
+    name: StageName = Field(description="Name of the stage's asset and of its checkpoint in reports.")
     loss: Literal["bce", "mnr", "triplet"]
     positives: tuple[PositiveTier, ...] = Field(min_length=1, description="Tiers of the positives.")
     positive_grade: int = Field(3, ge=0, le=4, description="Lowest grade of a positive.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.artifacts import Artifacts, fingerprint
+from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import artifact_name, asset, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
@@ -124,13 +124,19 @@ def report(
     plots = report_plots(made)
     if made["overlap"]:
         plots["Overlap of the channels' finds"] = figure_png(heatmap(pd.DataFrame(made["overlap"])))
-    folder = settings.root / "report"
-    atomic_write(folder / "report.json", report_json(made))
-    atomic_write(folder / "report.md", report_markdown(made))
-    atomic_write(folder / "report.html", report_html(made, plots))
+
+    def write(folder: Path) -> None:
+        (folder / "report.json").write_text(report_json(made), encoding="utf-8")
+        (folder / "report.md").write_text(report_markdown(made), encoding="utf-8")
+        (folder / "report.html").write_text(report_html(made, plots), encoding="utf-8")
+
+    published = artifacts.make("report", {key: value for key, value in made.items() if key != "created_at"}, write)
+    folder = settings.root / "report"  # a copy where people look for it
+    for page in ("report.json", "report.md", "report.html"):
+        atomic_write(folder / page, (published.path / page).read_bytes())
     caption, plot = next(iter(plots.items()))
     return result(
-        version=fingerprint({key: value for key, value in made.items() if key != "created_at"}),
+        artifact=published,
         metadata={
             "report": dg.MetadataValue.path(str(folder / "report.html")),
             "table": dg.MetadataValue.md(f"```\n{table_text(made)}```"),

@@ -99,7 +99,7 @@ class _Trial:
         if self.passes and is_best:
             verdict = f"is better and not significantly worse (alpha {self.alpha:g}) on any segment tested"
         elif self.passes:
-            verdict = "passes too, with a smaller gain"
+            verdict = "passes too, with no greater gain"
         elif self.harmed:
             verdict = f"is significantly worse (alpha {self.alpha:g}) on {_and(self.harmed)}"
         else:

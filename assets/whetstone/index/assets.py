@@ -47,7 +47,7 @@ def product_vectors(
     group="index",
     kinds={"usearch"},
     deps=["models.product_vectors"],
-    uses=["index_dtype", "index_connectivity", "index_expansion_add", "index_expansion_search"],
+    uses=["index_dtype", "index_connectivity", "index_expansion_add", "index_expansion_search", "index_recall_floor"],
 )
 def search_index(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]

@@ -35,7 +35,14 @@ def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame], shard
     base = Embedder(pointers.base, settings.root / "vectors", settings.device)
 
     def shards() -> Mapping[str, Shard]:
-        return {category: open_shard(artifacts.open(name).path, category) for category, name in sorted(shard_names.items())}
+        opened = {category: open_shard(artifacts.open(name).path, category) for category, name in sorted(shard_names.items())}
+        for category, shard in opened.items():
+            if len(shard) and shard.info.encoder_version != pointers.champion.version:
+                raise WhetstoneError(
+                    f"the index of {category!r} was made by encoder {shard.info.encoder_version}, the champion is "
+                    f"{pointers.champion.version}; run `whetstone build`"
+                )
+        return opened
 
     return Searcher(
         products,

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,12 @@ class Artifacts:
         return Artifact(kind, version, path, json.loads((path / MANIFEST).read_text())["facts"])
 
 
+@lru_cache(maxsize=10_000)
+def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    """Hash of a file, once in a process for each state of it."""
+    return file_sha256(path)
+
+
 def fingerprint(*parts: Any) -> str:
     """First 32 hex digits of the SHA-256 of JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -98,7 +105,8 @@ def damage(path: Path) -> str | None:
         file = path / name
         if not file.is_file():
             return f"{file} is missing"
-        if file_sha256(file) != expected:
+        state = file.stat()
+        if _sha256(file, state.st_size, state.st_mtime_ns, state.st_ino) != expected:
             return f"{file} is damaged (its SHA-256 is not the manifest's)"
     return None
 

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.warehouse import Warehouse
 
 AC: Any = dg.AutomationCondition  # its combinators mix asset and check keys in ways that mypy can't follow
 
@@ -47,7 +48,9 @@ def sweep_sensor() -> dg.SensorDefinition:
     """
 
     @dg.sensor(name="sweep", asset_selection="*", minimum_interval_seconds=3600, default_status=dg.DefaultSensorStatus.RUNNING)
-    def sweep(context: dg.SensorEvaluationContext, artifacts: dg.ResourceParam[Artifacts]) -> list[dg.RunRequest] | dg.SkipReason:
+    def sweep(
+        context: dg.SensorEvaluationContext, artifacts: dg.ResourceParam[Artifacts], warehouse: Warehouse
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         """One run for each stale partition whose inputs are up to date; a partition that keeps failing is tried once an input version."""
         from whetstone.platform.history import History
         from whetstone.platform.staleness import Graph, stale_partitions
@@ -55,7 +58,7 @@ def sweep_sensor() -> dg.SensorDefinition:
         if context.repository_def is None:
             return dg.SkipReason("no definitions are loaded")
         graph, history = Graph(context.repository_def.asset_graph), History(context.instance)
-        stale = stale_partitions(graph, history, artifacts.damage)
+        stale = stale_partitions(graph, history, artifacts.damage, warehouse.written())
         waiting = {each.place for each in stale}
         requests = [
             dg.RunRequest(asset_selection=[each.key], partition_key=each.partition, run_key=graph.state_of(each, history))

@@ -17,6 +17,7 @@ from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.history import History
 from whetstone.platform.sql_contracts import check_step
 from whetstone.platform.staleness import Graph, Place, Stale, name_of, stale_partitions
+from whetstone.platform.warehouse import Warehouse
 
 LOG = logging.getLogger("whetstone.build")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -40,16 +41,19 @@ class Outcome:
 class Builder:
     """Builds one set of definitions on one Dagster instance."""
 
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, artifacts: Artifacts) -> None:
+    def __init__(
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, artifacts: Artifacts, warehouse: Warehouse | None = None
+    ) -> None:
         self.job = definitions.resolve_implicit_global_asset_job_def()
         self.graph = Graph(definitions.resolve_asset_graph())
         self.instance = instance
         self.artifacts = artifacts
+        self.warehouse = warehouse
         self.history = History(instance)
 
     def stale(self) -> list[Stale]:
         """Everything stale now."""
-        return stale_partitions(self.graph, self.history, self.artifacts.damage)
+        return stale_partitions(self.graph, self.history, self.artifacts.damage, self.warehouse.written() if self.warehouse else None)
 
     def selected(self, select: str | None, categories: list[str] | None) -> set[Place]:
         """The places that a selection names.
@@ -71,6 +75,10 @@ class Builder:
     def _keys(self, select: str) -> set[dg.AssetKey]:
         by_name = {name: key for key in self.graph.nodes for name in (key.path[-1], table_of(key), key.to_user_string())}
         chosen: set[dg.AssetKey] = set()
+        if not select.strip(" ,"):
+            raise WhetstoneError(
+                f"--select {select!r} names nothing; assets are {', '.join(sorted(key.path[-1] for key in self.graph.nodes))}"
+            )
         groups = self.job.asset_layer.asset_graph
         for term in filter(None, (t.strip() for t in select.split(","))):
             name = term.strip("+")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -9,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from whetstone.platform.errors import WhetstoneError
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
@@ -44,6 +47,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+@contextmanager
+def exclusive(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold a lock file while inside; it is free again when the process ends, however it ends.
+
+    Raises:
+        WhetstoneError: another process holds it; `otherwise` says what that means.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WhetstoneError(f"{otherwise} ({path} is locked); wait for it to end") from error
+        yield
 
 
 def file_sha256(path: Path) -> str:

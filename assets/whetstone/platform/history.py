@@ -71,6 +71,8 @@ class History:
 
     def seen_by(self, parent: dg.AssetKey, partition: str | None) -> str:
         """The parent's version as a child sees it: its partition's, its only one's, or for an unpartitioned child all of them."""
+        if partition is not None and parent not in self._latest:
+            return self._of_one(parent, partition)
         latest = self.latest(parent)
         if None in latest and len(latest) == 1:
             return latest[None].data_version[:TAG_LENGTH]
@@ -78,6 +80,14 @@ class History:
             return latest[partition].data_version[:TAG_LENGTH] if partition in latest else NEVER
         versions = {c: latest[c].data_version if c in latest else NEVER for c in self.categories}
         return fingerprint(versions) if latest else NEVER
+
+    def _of_one(self, parent: dg.AssetKey, partition: str) -> str:
+        """The same for one partition, without reading the others: a step asks this of each of its inputs."""
+        newest = self.instance.fetch_materializations(parent, limit=1).records
+        if newest and newest[0].partition_key is not None:
+            one = dg.AssetRecordsFilter(asset_key=parent, asset_partitions=[partition])
+            newest = self.instance.fetch_materializations(one, limit=1).records
+        return _materialized(newest[0]).data_version[:TAG_LENGTH] if newest else NEVER
 
     def unpassed_checks(self, keys: list[dg.AssetCheckKey]) -> dict[tuple[dg.AssetKey, str | None], list[str]]:
         """Names of the checks that did not pass on the latest materialisation, by asset and partition.

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, file_sha256
@@ -39,23 +41,37 @@ class Pointers:
 
 
 class Registry:
-    """The pointers of one source, in `encoders.json`; every change is one atomic write."""
+    """The pointers of one source, in `encoders.json`: a state for each base encoder, so that trying another base forgets nothing.
+
+    Every change is one atomic write. Checkpoints are kept as paths below the source's folder, which may be moved or copied.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> Pointers | None:
-        """The pointers, or None before the first build."""
+        """The pointers of the current base encoder, or None before the first build."""
+        states = self._states()
+        return self._pointers(states["bases"][states["current"]]) if states else None
+
+    def _states(self) -> dict[str, Any]:
         if not self.path.exists():
-            return None
+            return {}
         try:
-            state = json.loads(self.path.read_text())
-            encoders = {role: Encoder(**state[role]) for role in ("base", "incumbent", "champion")}
-            return Pointers(state["setting"], **encoders, cycle=state["cycle"], previous=tuple(Encoder(**e) for e in state["previous"]))
+            states: dict[str, Any] = json.loads(self.path.read_text())
+            self._pointers(states["bases"][states["current"]])
+            return states
         except (ValueError, KeyError, TypeError) as error:
             raise WhetstoneError(
                 f"{self.path} is damaged ({error}); restore it, or delete it to start again from the base encoder"
             ) from error
+
+    def _pointers(self, state: Mapping[str, Any]) -> Pointers:
+        def encoder(stored: Mapping[str, str]) -> Encoder:
+            return Encoder(stored["name"], stored["version"], str(self.path.parent / stored["path"]))  # an absolute path stays itself
+
+        roles = {role: encoder(state[role]) for role in ("base", "incumbent", "champion")}
+        return Pointers(state["setting"], **roles, cycle=state["cycle"], previous=tuple(encoder(each) for each in state["previous"]))
 
     def require(self) -> Pointers:
         """The pointers of a source that was built before."""
@@ -65,20 +81,22 @@ class Registry:
         return pointers
 
     def start(self, setting: str, resolve: Callable[[], Path]) -> Pointers:
-        """The pointers; at first, and whenever the base encoder is another one, everything points to the base.
+        """The pointers for a base encoder; at first everything points to it.
 
         Args:
             setting: the encoder's name in the settings.
-            resolve: finds its folder; called only when the name is a new one, because that may load or download a model.
+            resolve: finds its folder; called only when the name is a new one or its folder is gone, because it may download a model.
         """
         pointers = self.read()
-        folder = Path(pointers.base.path) if pointers and pointers.setting == setting else resolve()
-        version = encoder_version(folder)
-        if pointers and pointers.base.version == version:
-            return pointers if pointers.setting == setting else self._write(replace(pointers, setting=setting))
-        base = Encoder("base", version, str(folder))
-        previous = (*pointers.previous, pointers.champion) if pointers else ()
-        return self._write(Pointers(setting, base, base, base, previous=previous))
+        is_known = pointers is not None and pointers.setting == setting and Path(pointers.base.path).is_dir()
+        folder = Path(pointers.base.path) if pointers and is_known else resolve()
+        base = Encoder("base", encoder_version(folder), str(folder))
+        if pointers and is_known and pointers.base.version == base.version:
+            return pointers
+        earlier = self._states().get("bases", {}).get(base.version)
+        if earlier:
+            return self._write(replace(self._pointers(earlier), setting=setting, base=base))
+        return self._write(Pointers(setting, base, base, base))
 
     def promote(self, encoder: Encoder) -> Pointers:
         """Make an encoder the champion."""
@@ -102,7 +120,12 @@ class Registry:
         return self._write(replace(pointers, incumbent=pointers.champion, cycle=pointers.cycle + 1))
 
     def _write(self, pointers: Pointers) -> Pointers:
-        atomic_write(self.path, json.dumps(asdict(pointers), indent=1))
+        states = self._states() or {"bases": {}}
+        folder = f"{self.path.parent.resolve()}{os.sep}"
+        text = json.dumps(asdict(pointers)).replace(json.dumps(folder)[1:-1], "")
+        states["current"] = pointers.base.version
+        states["bases"][pointers.base.version] = json.loads(text)
+        atomic_write(self.path, json.dumps(states, indent=1))
         return pointers
 
 

@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     recipe: str = Field("curriculum", description="Training recipe: the name of a file under assets/whetstone/recipes.")
     encoder: str = Field("all-MiniLM-L6-v2", description="Base encoder: a hub name, or a folder with a sentence-transformers model.")
     device: str = Field("auto", description="Where models run: auto, cpu, cuda or cuda:N.")
-    seed: int = Field(0, description="Seed of everything that draws random numbers.")
+    seed: int = Field(0, description="Seed of the annotators and of the random baseline (a recipe has its own).")
 
     depth: int = Field(500, ge=1, description="How many products each channel keeps per query ([A] section 3: 500).")
     found_share: float = Field(
@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
 
     annotator: str = Field(
-        "cross_encoder", description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only)."
+        "cross_encoder",
+        pattern="^(cross_encoder|simulated)$",
+        description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only).",
     )
     annotator_epochs: int = Field(2, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
     tier_confidence: float = Field(
@@ -103,4 +105,6 @@ def load_settings() -> Settings:
         return Settings()  # type: ignore[call-arg]  # every field has a default; pydantic's plugin isn't used
     except ValidationError as error:
         lines = [f"  WHETSTONE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise WhetstoneError("these settings are not usable; `whetstone settings` shows what each takes:\n" + "\n".join(lines)) from None
+        raise WhetstoneError(
+            "these settings are not usable; `whetstone settings`, without them, shows what each means:\n" + "\n".join(lines)
+        ) from None

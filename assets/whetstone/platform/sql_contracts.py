@@ -160,7 +160,7 @@ def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.Ass
                     count, examples, blocks = len(broken), "; ".join(broken), True
                 else:
                     query, blocks = queries[check.name]
-                    failing = connection.execute(query.format(rows=rows), parameters).df()
+                    failing = connection.execute(query.replace("{rows}", rows), parameters).df()
                     count, examples = len(failing), failing.head(EXAMPLES).to_json(orient="records")
                 yield dg.AssetCheckResult(
                     asset_key=key,

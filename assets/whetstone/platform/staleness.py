@@ -5,7 +5,7 @@ is not the one it was made from, when one of its blocking checks did not pass, o
 stale because of a clock, or because a parent ran again with the same content.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,28 +85,43 @@ class Graph:
         """What the partition would be made from now: the same state is never requested twice, even if it keeps failing."""
         node = self.nodes[stale.key]
         inputs = [history.seen_by(parent, stale.partition) for parent in node.parents]
-        return f"{name_of(stale.place)}|{fingerprint(node.code_version, inputs, stale.reasons)}"
+        made = history.latest(stale.key).get(stale.partition)
+        return f"{name_of(stale.place)}|{fingerprint(node.code_version, inputs, stale.reasons, made.storage_id if made else 0)}"
 
 
-def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str | None]) -> list[Stale]:
+def stale_partitions(
+    graph: Graph,
+    history: History,
+    damage: Callable[[str], str | None],
+    written: Mapping[tuple[str, str | None], str] | None = None,
+) -> list[Stale]:
     """Every stale asset partition, parents before children.
 
     Args:
         graph: the assets.
         history: what was materialised; `forget` what a build has just made.
         damage: what is wrong with the artifact `kind/version`, or None.
+        written: version of every partition in the warehouse, to notice rows that are gone; None where there is no warehouse.
     """
     found: list[Stale] = []
     unpassed = history.unpassed_checks([check for node in graph.nodes.values() for check in node.blocking_checks])
     for node in graph.nodes.values():
         for place in graph.places(node, history.categories):
-            reasons = _reasons(node, place[1], history, damage) + [f"check {name} did not pass" for name in unpassed.get(place, [])]
+            reasons = _reasons(node, place[1], history, damage, written) + [
+                f"check {name} did not pass" for name in unpassed.get(place, [])
+            ]
             if reasons:
                 found.append(Stale(*place, tuple(reasons)))
     return found
 
 
-def _reasons(node: Node, partition: str | None, history: History, damage: Callable[[str], str | None]) -> list[str]:
+def _reasons(
+    node: Node,
+    partition: str | None,
+    history: History,
+    damage: Callable[[str], str | None],
+    written: Mapping[tuple[str, str | None], str] | None,
+) -> list[str]:
     made = history.latest(node.key).get(partition)
     if made is None:
         return ["never built"]
@@ -118,4 +133,7 @@ def _reasons(node: Node, partition: str | None, history: History, damage: Callab
             reasons.append(f"{table_of(parent)} changed")
     if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
         reasons.append(problem)
+    is_table = node.key.path[0] in ("staging", "marts") and written is not None
+    if is_table and (written or {}).get((table_of(node.key), partition)) != made.data_version:
+        reasons.append("its rows in the warehouse are not those of its last build")
     return reasons

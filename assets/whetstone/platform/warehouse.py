@@ -24,6 +24,7 @@ from whetstone.platform.errors import WhetstoneError
 if TYPE_CHECKING:
     import pandas as pd
 
+WRITTEN = "meta.written"
 LOCK_PATIENCE_S = 60.0
 """How long a process waits for another one's read or write; each holds the file for milliseconds."""
 
@@ -98,6 +99,14 @@ class Warehouse(DuckDBResource):
             ).fetchall()
             for (table,) in tables:
                 connection.execute(f"delete from {table} where category = $category", {"category": category})
+            if exists(connection, WRITTEN):
+                connection.execute(f"delete from {WRITTEN} where category = $category", {"category": category})
+
+    def written(self) -> dict[tuple[str, str | None], str]:
+        """Version of every partition that is really in the file, by table and category: what a build believes is checked against it."""
+        with self.get_connection() as connection:
+            rows = connection.execute(f"select * from {WRITTEN}").fetchall() if exists(connection, WRITTEN) else []
+        return {(table, category): version for table, category, version in rows}
 
 
 def replace_select(
@@ -129,7 +138,9 @@ def replace_select(
     else:
         connection.execute(f"delete from {table} where category = $category", {"category": category})
     connection.execute(f"insert into {table} by name select * from new_rows")
-    return content_version(connection, "new_rows")
+    written = content_version(connection, "new_rows")
+    _remember(connection, table, category, written.version)
+    return written
 
 
 def content_version(connection: duckdb.DuckDBPyConnection, relation: str) -> Written:
@@ -141,6 +152,14 @@ def content_version(connection: duckdb.DuckDBPyConnection, relation: str) -> Wri
     ).fetchone()
     count, hashes = row if row else (0, "")
     return Written(count, hashlib.sha256(f"{shape}{hashes}".encode()).hexdigest()[:32])
+
+
+def _remember(connection: duckdb.DuckDBPyConnection, table: str, category: str | None, version: str) -> None:
+    connection.execute("create schema if not exists meta")
+    connection.execute(f"create table if not exists {WRITTEN} (table_name varchar, category varchar, version varchar)")
+    place = {"table": table, "category": category}
+    connection.execute(f"delete from {WRITTEN} where table_name = $table and category is not distinct from $category", place)
+    connection.execute(f"insert into {WRITTEN} values ($table, $category, $version)", {**place, "version": version})
 
 
 def exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
@@ -163,8 +182,8 @@ def _open(database: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     while True:
         try:
             return duckdb.connect(database, config=config)
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower() or time.monotonic() > give_up:
+        except duckdb.Error as error:
+            if "could not set lock" not in str(error).lower() or time.monotonic() > give_up:
                 raise WhetstoneError(
                     f"warehouse {database} cannot be opened: {error}\nIf another process holds it, close that process; if the file is "
                     "damaged, move it away: the next build makes it anew (paid grades are lost only with this file)."

@@ -65,7 +65,9 @@ def generate(out: Path, *, products: int, queries: int, categories: int, seed: i
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=out) as scratch:
         summary = _write(Path(scratch), products, queries, categories, seed)
-        for file in sorted(Path(scratch).iterdir()):
+        for file in sorted(
+            Path(scratch).iterdir(), key=lambda each: (each.name == "products.parquet", each.name)
+        ):  # its presence means all
             file.replace(out / file.name)
     return summary
 
