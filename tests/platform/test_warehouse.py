@@ -90,6 +90,9 @@ def test_dropping_a_category_spares_the_others(warehouse) -> None:
     warehouse.replace("marts.t", rows(a=[1]), HOSTILE)
     warehouse.replace("marts.t", rows(a=[2]), "books")
     warehouse.replace("staging.s", rows(a=[3]), HOSTILE)
+    warehouse.replace("staging.routes", rows(category=[HOSTILE, "books"]))  # has categories, but isn't made by category
     warehouse.drop_category(HOSTILE)
+    assert len(warehouse.table("staging.routes")) == 2
+    assert set(warehouse.written()) == {("marts.t", "books"), ("staging.routes", None)}
     assert warehouse.table("marts.t")["a"].tolist() == [2]
     assert warehouse.table("staging.s").empty

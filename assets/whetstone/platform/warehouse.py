@@ -91,16 +91,13 @@ class Warehouse(DuckDBResource):
             return replace_select(connection, table, f"select {typed} from incoming_rows", category)
 
     def drop_category(self, category: str) -> None:
-        """Remove the rows of a category that left the catalog from every table that has them, in one transaction."""
+        """Remove the partitions of a category that left the catalog, in one transaction."""
         with self.transaction() as connection:
-            tables = connection.execute(
-                "select schema_name || '.' || table_name from duckdb_columns() "
-                "where column_name = 'category' and schema_name in ('staging', 'marts')"
-            ).fetchall()
-            for (table,) in tables:
-                connection.execute(f"delete from {table} where category = $category", {"category": category})
             if exists(connection, WRITTEN):
-                connection.execute(f"delete from {WRITTEN} where category = $category", {"category": category})
+                place = {"category": category}
+                for (table,) in connection.execute(f"select table_name from {WRITTEN} where category = $category", place).fetchall():
+                    connection.execute(f"delete from {table} where category = $category", place)
+                connection.execute(f"delete from {WRITTEN} where category = $category", place)
 
     def written(self) -> dict[tuple[str, str | None], str]:
         """Version of every partition that is really in the file, by table and category: what a build believes is checked against it."""
