@@ -168,7 +168,8 @@ def demo_catalog(
         OUT.print(f"{folder} is there already")
         return
     summary = generate(folder, products=products, queries=queries, categories=categories, seed=seed)
-    OUT.print(f"{folder}: {_plain(str(summary))}")
+    counts = f"{summary.products:,} products in {summary.categories} categories, {sum(summary.queries.values()):,} queries"
+    OUT.print(f"{_plain(str(folder))}: {counts}, {summary.judgments:,} judgments")
 
 
 @app.command()
