@@ -101,7 +101,7 @@ def ours(frame: pd.DataFrame, steps: int, batch: int) -> None:
     """One stage; the dev set is so small that judging costs nothing."""
     dev = DevSet(("lamp",), ("lamp", "cable"), np.array([0]), np.array([0]), np.array([1.0]))
     stage = Stage(
-        name="bench",
+        name="encoder_bench",
         loss="mnr",
         positives=["hard_positive"],
         negatives=["hard_negative"],

@@ -17,7 +17,7 @@ EXTRA = {"bce": {"negatives": ["random"]}, "mnr": {"negatives": ["hard_negative"
 
 
 def stage(loss: str, **settings: object) -> Stage:
-    return Stage(name="s", loss=loss, positives=["easy_positive"], **EXTRA[loss], **settings)
+    return Stage(name="encoder_s", loss=loss, positives=["easy_positive"], **EXTRA[loss], **settings)
 
 
 def test_every_loss_that_a_recipe_may_name_is_there(tiny_encoder: Path) -> None:

@@ -49,7 +49,7 @@ def material(shop: Shop) -> Material:
 
 def stage(loss: str = "mnr", **settings: Any) -> Stage:
     defaults: dict[str, Any] = {"batch_size": 6, "learning_rate": 3e-3, "epochs": 2, "evaluations_per_epoch": 1, "min_instances": 4}
-    return Stage(name="s", loss=loss, positives=["hard_positive"], negatives=NEGATIVES[loss], **{**defaults, **settings})
+    return Stage(name="encoder_s", loss=loss, positives=["hard_positive"], negatives=NEGATIVES[loss], **{**defaults, **settings})
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -186,7 +186,7 @@ def test_a_broken_loss_is_an_error_and_leaves_no_scratch_folder(
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setattr(stages, "build_loss", lambda model, stage: _NanLoss(model))
     rows = stage_instances(stage(), material, seed=1).frame
-    with pytest.raises(WhetstoneError, match="stage s: the loss is nan at step 1"):
+    with pytest.raises(WhetstoneError, match="stage encoder_s: the loss is nan at step 1"):
         train_stage(tmp_path / "out", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")
     assert not list(scratch.iterdir())
 

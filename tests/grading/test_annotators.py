@@ -43,7 +43,6 @@ def test_another_truth_with_equal_texts_is_another_annotator(tmp_path: Path, esc
     [
         ({}, None, "no truth file"),
         ({"source": "esci"}, "red", "refuses 'esci'"),
-        ({"annotator": "oracle"}, "red", "no annotator 'oracle'"),
         ({"annotator": "cross_encoder"}, "red", "not trained yet"),
     ],
 )

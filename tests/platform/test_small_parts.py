@@ -110,3 +110,9 @@ def test_an_ephemeral_select_takes_the_place_of_its_table(tmp_path: Path) -> Non
         {"marts.runs": "select a from marts.one union all select a from marts.two"},
     )
     assert found.tables == ("marts.one", "marts.two")
+
+
+def test_an_unknown_annotator_is_refused_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHETSTONE_ANNOTATOR", "oracle")
+    with pytest.raises(WhetstoneError, match="WHETSTONE_ANNOTATOR='oracle'"):
+        load_settings()

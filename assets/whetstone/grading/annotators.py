@@ -24,12 +24,10 @@ def load_annotator(settings: Settings, guideline: Guideline, source: Source, mod
     attributes of the pairs to come).
 
     Raises:
-        WhetstoneError: an unknown name, `cross_encoder` without its model, `simulated` on any source but the demo or without its truth.
+        WhetstoneError: `cross_encoder` without its model, `simulated` on any source but the demo or without its truth.
     """
     if settings.annotator == "simulated":
         return _simulated(settings, guideline, source, products)
-    if settings.annotator != CrossEncoderAnnotator.name:
-        raise WhetstoneError(f"there is no annotator {settings.annotator!r}; set WHETSTONE_ANNOTATOR to cross_encoder or simulated")
     if model is None:
         raise WhetstoneError("the cross-encoder was not trained yet; run `whetstone build --select cross_encoder`")
     return CrossEncoderAnnotator(model.path, guideline, model.version, pick_device(settings.device))
