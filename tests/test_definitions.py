@@ -14,6 +14,7 @@ def definitions(tmp_path_factory) -> dg.Definitions:
 
 def test_definitions_are_loadable(definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
+    assert {sensor.name for sensor in definitions.sensors} == {"feed", "sweep", "default_automation_condition_sensor"}
 
 
 def test_every_asset_has_group_kinds_owner_description_and_automation(definitions) -> None:
