@@ -10,6 +10,7 @@ from whetstone.encoder import assets as encoder
 from whetstone.encoder.recipes import load_recipe
 from whetstone.evaluation import assets as evaluation
 from whetstone.grading import assets as grading
+from whetstone.grading import checks as grading_checks
 from whetstone.grading.guideline import load_guideline
 from whetstone.index import assets as index
 from whetstone.index import checks as index_checks
@@ -52,7 +53,7 @@ def build(settings: Settings) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[*external, *models, *(with_settings(asset, settings) for asset in made)],
-        asset_checks=[*checks, *index_checks.CHECKS],
+        asset_checks=[*checks, *grading_checks.CHECKS, *index_checks.CHECKS],
         sensors=[catalog_jobs.feed_sensor, automation_sensor(), sweep_sensor()],
         resources={
             "settings": settings,

@@ -25,12 +25,12 @@ class Shop:
 
     @property
     def instance(self) -> dg.DagsterInstance:
-        from whetstone.cli import dagster_instance
+        from whetstone.project import dagster_instance
 
         return dagster_instance(self.settings)
 
     def builder(self):
-        from whetstone.cli import open_builder
+        from whetstone.project import open_builder
 
         return open_builder(self.settings)
 
@@ -82,6 +82,8 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory, mini_encoder: Path) -> 
         candidates_per_rule=8,
         similar_per_query=4,
         annotator_epochs=1,
+        cascade="cross_encoder,simulated_small,simulated_large",
+        annotator_runs=1,
         index_dtype="f32",
     )
     generate(settings.data_dir, products=240, queries=60, categories=3, seed=1)

@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
-from whetstone.cli import load_definitions
 from whetstone.platform.settings import Settings
+from whetstone.project import load_definitions
 
 
 @pytest.fixture(scope="module")

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.files import atomic_write, exclusive
+from whetstone.platform.files import exclusive
 from whetstone.platform.settings import PROJECT, Settings, load_settings
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-    from whetstone.platform.build import Builder
+from whetstone.project import ERR, Progress, Warnings, dagster_instance, open_builder, plain, prepare_dagster_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 source_app = typer.Typer(no_args_is_help=True, help="Look at a source's files.")
 app.add_typer(source_app, name="source")
 OUT = Console(soft_wrap=True, highlight=False)
-ERR = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Select = Annotated[str | None, typer.Option("--select", "-s", help="Assets: names separated by commas, `+name`, `name+`, `group:NAME`.")]
 Categories = Annotated[list[str] | None, typer.Option("--category", "-c", help="Only this category (slug); may be repeated.")]
@@ -39,7 +32,7 @@ def main() -> None:
     try:
         app()
     except WhetstoneError as error:
-        ERR.print(f"[bold red]error:[/] {_plain(str(error))}")
+        ERR.print(f"[bold red]error:[/] {plain(str(error))}")
         sys.exit(1)
 
 
@@ -58,21 +51,22 @@ def build(
         wanted = builder.selected(select, category)
         stale = [each for each in builder.stale() if each.place in wanted]
         for each in stale:
-            OUT.print(_plain(str(each)))
+            OUT.print(plain(str(each)))
         OUT.print(f"{len(stale)} to build now; what depends on them follows if their content changes")
         return
-    LOG.addHandler(_Progress())
+    LOG.addHandler(Progress())
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
+    logging.getLogger("whetstone.grading").addHandler(Warnings())
     from whetstone.platform.staleness import name_of
 
     with exclusive(settings.root / "build.lock", f"another build of source {settings.source} is running"):
         outcome = builder.run(select, category)
 
     for place, message in outcome.failed.items():
-        ERR.print(f"[bold red]failed[/] {_plain(name_of(place))}: {_plain(message)}")
+        ERR.print(f"[bold red]failed[/] {plain(name_of(place))}: {plain(message)}")
     for place, reason in outcome.held_back.items():
-        ERR.print(f"[yellow]not built[/] {_plain(name_of(place))}: waits for {_plain(reason)}")
+        ERR.print(f"[yellow]not built[/] {plain(name_of(place))}: waits for {plain(reason)}")
     OUT.print(str(outcome))
     if outcome.failed or outcome.held_back:
         raise typer.Exit(1)
@@ -85,8 +79,32 @@ def status(select: Select = None, category: Categories = None) -> None:
     wanted = builder.selected(select, category)
     stale = [each for each in builder.stale() if each.place in wanted]
     for each in stale:
-        OUT.print(_plain(str(each)))
+        OUT.print(plain(str(each)))
     OUT.print(f"{len(stale)} stale, {len(wanted) - len(stale)} up to date")
+
+
+@app.command()
+def grade(
+    category: Categories = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Buy nothing; say what each stage would be asked, and for how much.")] = False,
+) -> None:
+    """Grade what mining proposes, and audit it: builds `grades` and `grade_audit` with all that they need.
+
+    A dry run lets the free stages answer, looks up what was bought before, and estimates the rest.
+    """
+    if not dry_run:
+        build("+grade_audit", category, False)
+        return
+    from whetstone.grading.jobs import plan_grading
+
+    settings = load_settings()
+    builder = open_builder(settings)
+    builder.selected(None, category)  # an unknown category is an error
+    planned = plan_grading(settings, builder, category)
+    for line in planned.notes:
+        ERR.print(f"[yellow]note[/] {plain(line)}")
+    OUT.print(plain(planned.table))
+    OUT.print(planned.verdict)
 
 
 @app.command()
@@ -169,7 +187,7 @@ def demo_catalog(
         return
     summary = generate(folder, products=products, queries=queries, categories=categories, seed=seed)
     counts = f"{summary.products:,} products in {summary.categories} categories, {sum(summary.queries.values()):,} queries"
-    OUT.print(f"{_plain(str(folder))}: {counts}, {summary.judgments:,} judgments")
+    OUT.print(f"{plain(str(folder))}: {counts}, {summary.judgments:,} judgments")
 
 
 @app.command()
@@ -204,72 +222,6 @@ def cycle(
         build(None, None, False)
 
 
-class _Progress(logging.Handler):
-    """Prints an asset partition when it is made, with the time that it took."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._since: dict[str, float] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        place, event = record.getMessage(), getattr(record, "event", None)
-        if event == "start":
-            self._since[place] = time.perf_counter()
-        elif event == "end":
-            ERR.print(f"[green]built[/] {_plain(place)} [dim]{time.perf_counter() - self._since.pop(place, time.perf_counter()):.1f} s[/]")
-
-
-def open_builder(values: Settings) -> Builder:
-    """The builder of the project's definitions, after the feed was looked at."""
-    from whetstone.catalog.jobs import apply, refresh
-    from whetstone.platform.artifacts import Artifacts
-    from whetstone.platform.build import Builder
-    from whetstone.platform.warehouse import Warehouse
-
-    definitions = load_definitions(values)
-    instance = dagster_instance(values)
-    warehouse = Warehouse(database=str(values.warehouse_path))
-    feed = refresh(values, warehouse, instance)
-    apply(feed, instance)
-    for what, count in feed.dropped.items():
-        ERR.print(f"[yellow]left out[/] {count} {what}; `whetstone source check` lists them")
-    return Builder(definitions, instance, Artifacts(values.root / "artifacts"), warehouse)
-
-
-def load_definitions(values: Settings) -> dg.Definitions:
-    """The project's definitions, from its `definitions.py`."""
-    spec = importlib.util.spec_from_file_location("definitions", PROJECT / "definitions.py")
-    if spec is None or spec.loader is None:
-        raise WhetstoneError(
-            f"{PROJECT / 'definitions.py'} is missing: whetstone runs in a clone of its repository, installed with pip install -e"
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    built: dg.Definitions = module.build(values)
-    return built
-
-
-def dagster_instance(values: Settings) -> dg.DagsterInstance:
-    """Dagster's instance of the source: the same history as the UI and the daemon.
-
-    The output of steps goes to the terminal, not to files: capturing it costs two processes a step.
-    """
-    import dagster as dg
-    from dagster._core.instance.ref import InstanceRef
-
-    prepare_dagster_home(values)
-    no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
-
-
-def prepare_dagster_home(values: Settings) -> None:
-    """Make DAGSTER_HOME of the source, with the project's dagster.yaml in it, and point this process to it."""
-    config, target = (PROJECT / "dagster.yaml").read_text(), values.dagster_home / "dagster.yaml"
-    if not target.exists() or target.read_text() != config:
-        atomic_write(target, config)
-    os.environ["DAGSTER_HOME"] = str(values.dagster_home)
-
-
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def dev(context: typer.Context) -> None:
     """Start the Dagster UI and daemon on the same history as the command line; further options go to `dagster dev`."""
@@ -284,13 +236,6 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise WhetstoneError(f"--queries {path}: {error}; give a UTF-8 text file with one query a line") from None
-
-
-def _plain(text: str) -> str:
-    """Text without rich's markup, so that a category called `[red]` is printed as it is."""
-    from rich.markup import escape
-
-    return escape(text)
 
 
 if __name__ == "__main__":

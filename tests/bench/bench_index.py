@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from whetstone.index.build import DTYPES, build_shard
 from whetstone.index.recall import recall_at
-from whetstone.index.shard import INDEX_FILE, open_shard
+from whetstone.index.shard import INDEX_FILE, build_shard, open_shard
+from whetstone.platform.artifacts import Artifacts
 
+DTYPES = ("bf16", "f16", "f32", "i8")
 QUERIES, DIMENSIONS, K = 500, 384, 10
 
 
@@ -55,12 +56,13 @@ def main(count: int) -> None:
     print(f"{'dtype':6}{'build, products/s':>19}{'queries/s':>12}{'against exact':>15}{'recall@10':>11}{'bytes against f32 matrix':>26}")
     for dtype in DTYPES:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            build = fastest(lambda: build_shard(folder, vectors, ids, dtype=dtype), times=1)  # noqa: B023
-            shard = open_shard(folder, "bench")
-            shard.index.expansion_search = shard.info.expansion_search
+            write = lambda folder: build_shard(folder, vectors, ids, dtype=dtype)  # noqa: B023, E731
+            build = fastest(lambda: Artifacts(Path(name)).make("index", {}, write), times=1)  # noqa: B023
+            made = Artifacts(Path(name)).make("index", {}, write)
+            shard = open_shard(made)
+            shard.index.expansion_search = shard.expansion_search
             search = fastest(lambda: shard.index.search(queries, K, threads=1))  # noqa: B023
-            size = (folder / INDEX_FILE).stat().st_size / vectors.nbytes
+            size = (made.path / INDEX_FILE).stat().st_size / vectors.nbytes
             recall = recall_at(shard, vectors, ids, queries, K)
         print(f"{dtype:6}{count / build:>19,.0f}{QUERIES / search:>12,.0f}{exact / search:>14.1f}x{recall:>11.4f}{size:>25.2f}x")
 

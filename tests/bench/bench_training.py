@@ -99,7 +99,7 @@ def plain(frame: pd.DataFrame, steps: int, batch: int, bf16: bool) -> None:
 
 def ours(frame: pd.DataFrame, steps: int, batch: int) -> None:
     """One stage; the dev set is so small that judging costs nothing."""
-    dev = DevSet(("lamp",), ("lamp", "cable"), np.array([0]), np.array([0]), np.array([1.0]))
+    dev = DevSet(("lamp",), ("lamp", "cable"), np.array([[1.0, 0.0]]))
     stage = Stage(
         name="encoder_bench",
         loss="mnr",

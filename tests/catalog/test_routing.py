@@ -84,11 +84,12 @@ def test_queries_like_nothing_go_to_the_largest_category() -> None:
     assert routes(found) == [("q1", "garden", 1.0, "nearest"), ("q2", "garden", 1.0, "nearest")]
 
 
-def test_unlikely_categories_are_dropped_and_the_rest_renormalised() -> None:
+def test_unlikely_categories_are_dropped_and_the_rest_renormalised(monkeypatch: pytest.MonkeyPatch) -> None:
     products = pd.DataFrame([(str(i), f"c{i}", "x") for i in range(6)], columns=["product_id", "category", "text"])
     graded = judgments(*((f"q{q}", str(i), g) for q, grades in enumerate([(4, 4, 4, 4, 4, 4), (40, 4, 1)]) for i, g in enumerate(grades)))
     asked = queries(("q0", "x", "train"), ("q1", "x", "train"))
-    assert routes(route(asked, graded, engagement(), products, min_probability=0.05)) == [
+    monkeypatch.setattr(routing, "MIN_PROBABILITY", 0.05)
+    assert routes(route(asked, graded, engagement(), products)) == [
         ("q0", "c0", 0.333333, "judged"),
         ("q0", "c1", 0.333333, "judged"),
         ("q0", "c2", 0.333333, "judged"),
@@ -96,7 +97,8 @@ def test_unlikely_categories_are_dropped_and_the_rest_renormalised() -> None:
         ("q1", "c1", round(4 / 44, 6), "judged"),
     ]
     # Below the floor everywhere, the best is kept.
-    assert routes(route(asked, graded, engagement(), products, min_probability=0.5))[0] == ("q0", "c0", 1.0, "judged")
+    monkeypatch.setattr(routing, "MIN_PROBABILITY", 0.5)
+    assert routes(route(asked, graded, engagement(), products))[0] == ("q0", "c0", 1.0, "judged")
 
 
 def test_an_empty_catalog_is_refused() -> None:
@@ -122,10 +124,12 @@ def test_votes_are_scikit_learns_cosines_in_chunks_or_whole(monkeypatch: pytest.
         votes = pd.Series(row[best]).groupby(PRODUCTS["category"].to_numpy()[best]).sum()
         expected += [(query_id, name, share) for name, share in (votes[votes > 0] / votes.sum()).items()]
 
+    monkeypatch.setattr(routing, "MAX_CATEGORIES", 9)
+    monkeypatch.setattr(routing, "MIN_PROBABILITY", 0)
     for chunk in (2, 10_000):
         monkeypatch.setattr(routing, "_CHUNK", chunk)
         monkeypatch.setattr(routing, "_BLOCK", chunk)
-        found = route(asked, judgments(), engagement(), PRODUCTS, neighbours=neighbours, max_categories=9, min_probability=0)
+        found = route(asked, judgments(), engagement(), PRODUCTS, neighbours=neighbours)
         by_name = found.sort_values(["query_id", "category"])
         assert list(zip(by_name["query_id"], by_name["category"], strict=True)) == [pair[:2] for pair in sorted(expected)]
         assert by_name["probability"].to_numpy() == pytest.approx([pair[2] for pair in sorted(expected)], abs=1e-5)

@@ -59,7 +59,10 @@ def test_report_keeps_its_contract(built_shop) -> None:
     assert {"system", "against", "metric", "difference", "low", "high", "p"} == set(report["comparisons"][0])
     assert report["champion"] in report["systems"]
     assert isinstance(report["promotion"]["promoted"], bool) and report["promotion"]["reason"]
-    assert {row["annotator"] for row in report["annotators"]} == {"human", "cross_encoder"}
+    stages = {"human", "cross_encoder", "simulated_small", "simulated_large", "vote", "nobody"}
+    assert {row["stage"] for row in report["grades"]} == stages
+    assert {"cascade", "cross_encoder", "simulated_large"} <= {row["annotator"] for row in report["agreement_with_humans"]}
+    assert all(row["usd"] > 0 for row in report["spending"]) and report["warnings"]
     html = (built_shop.settings.root / "report" / "report.html").read_text()
     assert "data:image/png;base64," in html and "<script" not in html
 

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from whetstone.curriculum.instances import Material
 from whetstone.encoder import stages
-from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, DevSet, build_dev_set
+from whetstone.encoder.dev_evaluator import DevSet, build_dev_set
 from whetstone.encoder.recipes import Stage
 from whetstone.encoder.stages import averaged, stage_instances, train_stage
 from whetstone.platform.errors import WhetstoneError
@@ -72,7 +72,7 @@ def test_the_kept_weights_are_the_best_that_dev_saw(
     assert result.dev_metric == curve[result.best_step] == max(curve.values())
     assert result.instances == len(rows) and result.skipped is None
     kept = SentenceTransformer(str(tmp_path / "out"), device="cpu")
-    assert DevEvaluator(dev)(kept)[METRIC] == pytest.approx(result.dev_metric, abs=1e-6)
+    assert dev.ndcg(kept) == pytest.approx(result.dev_metric, abs=1e-6)
     steps, losses = zip(*result.loss_curve, strict=True)
     assert steps[-1] == result.steps
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
@@ -84,7 +84,7 @@ def test_a_start_that_no_checkpoint_beats_is_returned_unchanged(
     tiny_encoder: Path, material: Material, dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.5, 0.5, 0.4])
-    monkeypatch.setattr(DevEvaluator, "__call__", lambda self, model: {METRIC: next(values)})
+    monkeypatch.setattr(DevSet, "ndcg", lambda self, model: next(values))
     rows = stage_instances(stage(), material, seed=1).frame
     result = train_stage(tmp_path / "out", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")
     assert (result.best_step, result.dev_metric) == (0, 0.5)
@@ -158,7 +158,7 @@ def test_averaging_is_judged_and_kept_while_training_goes_on_from_the_trained_we
 ) -> None:
     rows = stage_instances(stage(), material, seed=1).frame
     rising = iter(range(100))
-    monkeypatch.setattr(DevEvaluator, "__call__", lambda self, model: {METRIC: float(next(rising))})
+    monkeypatch.setattr(DevSet, "ndcg", lambda self, model: float(next(rising)))
     plain = train_stage(tmp_path / "plain", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")
     half = train_stage(tmp_path / "half", tiny_encoder, stage(weight_averaging=0.25), rows, dev, seed=1, device="cpu")
     assert plain.loss_curve == half.loss_curve

@@ -7,12 +7,15 @@ from html.parser import HTMLParser
 from io import BytesIO
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from whetstone.evaluation.charts import report_plots
+from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.pages import report_html, report_markdown, table_text
 from whetstone.evaluation.report import build_report
-from whetstone.evaluation.tables import metrics_of
+from whetstone.platform.printable import printable
 
 HOSTILE = "_$\\frac$ <script>alert(1)</script>\"'|\n# x `y` \x1b[31m [a](javascript:b) 🦆 & _z_ *w*" + "long" * 100
 VOID = {"meta", "img"}
@@ -24,7 +27,7 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.tags, self.cells, self.sources, self.captions, self.open = [], [], [], [], []
+        self.tags, self.cells, self.paragraphs, self.sources, self.captions, self.open = [], [], [], [], [], []
         self.feed(text)
         assert self.open == []
 
@@ -34,6 +37,8 @@ class Page(HTMLParser):
         self.captions += [value for name, value in attrs if name == "alt"]
         if tag in ("td", "th"):
             self.cells.append("")
+        if tag == "p":
+            self.paragraphs.append("")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -43,6 +48,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] in ("td", "th"):
             self.cells[-1] += data
+        if self.open and self.open[-1] == "p":
+            self.paragraphs[-1] += data
 
 
 @pytest.fixture
@@ -125,7 +132,7 @@ def test_markdown_shows_every_section(report):
     assert "| toys | bm25 | dense | 0.1345 | 12,345 |" in text
     assert re.search(r"\| encoder_mnr \| base \| ndcg@10 \| [+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\] \|", text)
     assert re.search(r"\| base \| tail \| 1 \| 0\.\d{4} \[-, -\] \|", text)
-    for metric in metrics_of(report):
+    for metric in metric_names():
         assert f"| {metric} |" in text
 
 
@@ -144,11 +151,12 @@ def test_html_is_self_contained_and_shows_the_plots(report):
     plots = report_plots(report) | {"Overlap of the channels": b"\x89PNG"}
     text = report_html(report, plots)
     page = Page(text)
-    assert page.tags.count("img") == 4
+    assert page.tags.count("img") == 3
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "http://" not in text and "https://" not in text
     assert "url(" not in text and "@import" not in text
-    assert "prefers-color-scheme: dark" in text
+    assert "color-scheme: light dark" in text  # and no colour of the page's own stands in its way
+    assert "background: #f" not in text.split("figure {")[0]
     assert {"encoder_mnr *", "random", "cross-encoder", "12,345"} <= set(page.cells)
 
 
@@ -158,16 +166,35 @@ def test_html_escapes_hostile_names(hostile):
     page = Page(text)
     assert "script" not in page.tags
     assert not set(page.tags) - set(Page(report_html(hostile | {"overlap": []}, {"plot": b""})).tags)
-    assert HOSTILE in page.cells
+    assert printable(HOSTILE) in page.cells
     assert page.captions[-1] == HOSTILE
+
+
+PIECES = st.sampled_from(
+    [*"ab1 \\`*_<>|#&~[]()!:\"'-+=.\n\t\x1b🦆", "&amp;", "<b>", "</td>", "[a](b)", "- e", "1. f", "```", "---", "http://a.b"]
+)
+
+
+def test_any_text_is_shown_literally(report):
+    known = set(Page(report_html(report, {})).tags)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.lists(PIECES, min_size=1, max_size=12).map("".join))
+    def check(text: str) -> None:
+        shown = printable(text).strip()
+        page = Page(report_html(report | {"promotion": {"promoted": True, "reason": text}, "notes": [{"a": text, "b": "end"}]}, {}))
+        assert not set(page.tags) - known
+        assert not shown or shown in page.paragraphs
+        assert page.cells[-4:] == ["a", "b", shown, "end"]
+
+    check()
 
 
 @NO_EMOJI_FONT
 def test_plots_are_pictures_named_by_what_they_show(report, hostile):
     plots = report_plots(report)
     assert list(plots) == [
-        "ndcg@10 by system, with 95 % intervals",
-        "ndcg@10 by segment, with 95 % intervals",
+        "ndcg@10 by system and segment, with 95 % intervals",
         "Recall by cutoff",
     ]
     for png in [*plots.values(), *report_plots(hostile).values()]:
@@ -180,8 +207,13 @@ def test_plots_are_pictures_named_by_what_they_show(report, hostile):
 def test_plots_are_the_same_bytes_each_time_and_follow_the_figures(report):
     before = report_plots(report)
     assert report_plots(report) == before
-    report["systems"]["base"]["ndcg@10"]["high"] = 0.99
-    report["systems"]["base"]["segments"]["head"]["ndcg@10"]["mean"] = 0.01
-    report["systems"]["base"]["recall@50"]["mean"] = 0.01
-    after = report_plots(report)
-    assert all(after[caption] != before[caption] for caption in before)
+    base = report["systems"]["base"]
+    for figures, key, changed in (
+        (base["ndcg@10"], "high", "ndcg@10 by system and segment, with 95 % intervals"),
+        (base["segments"]["head"]["ndcg@10"], "mean", "ndcg@10 by system and segment, with 95 % intervals"),
+        (base["recall@50"], "mean", "Recall by cutoff"),
+    ):
+        figures[key] += 0.2
+        after = report_plots(report)
+        assert [caption for caption in after if after[caption] != before[caption]] == [changed]
+        before = after

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from whetstone.evaluation.metrics import evaluate_run, metric_names
-from whetstone.evaluation.significance import bootstrap_mean
+from whetstone.evaluation.significance import bootstrap_means
 from whetstone.evaluation.systems import compare, in_order, random_run, summarise
 from whetstone.platform.errors import WhetstoneError
 
@@ -30,7 +30,7 @@ def test_summary_holds_means_by_system_and_segment(results):
 def test_intervals_are_those_of_the_values(results):
     values = [0.1, 0.2, 0.6, 0.7, 0.3]
     figures = summarise(results({"base": values}, ["head"] * 5), ["ndcg@10"], seed=3)["base"]["ndcg@10"]
-    expected = bootstrap_mean(np.array(values), seed=3)
+    (expected,) = bootstrap_means(np.array(values)[:, None], seed=3)
     assert figures == {"mean": expected.mean, "low": expected.low, "high": expected.high}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import datetime as dt
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,20 +14,37 @@ import pytest
 
 from whetstone.grading.annotator import make_answers
 from whetstone.grading.guideline import Guideline, load_guideline
-from whetstone.grading.ledger import Connect, Ledger
+from whetstone.grading.ledger import Connect, Entry, Ledger
 
 HOSTILE = ["usb c", "", 'it\'s "quoted"; drop table ledger.grades; --', "emoji 🦷\nnew line, comma\ttab\0null", "x" * 20_000, '["a", "b"]']
 
 
 class CountingAnnotator:
-    """Grades by the length of the texts; counts what it is asked and raises instead of answering batch `break_at` (0-based)."""
+    """Grades by the length of the texts, unless told otherwise; counts what it is asked.
 
-    name = "counting"
+    It raises instead of answering batch `break_at` (0-based), refuses the texts in `fail_on`, and has no answer to those in `silent_on`.
+    `gives` is (grade, confidence) by the product's text.
+    """
 
-    def __init__(self, guideline: Guideline, version: str = "v1", break_at: int | None = None, fail_on: str = "\0never") -> None:
-        self.version = version
+    keeps_books = False
+
+    def __init__(
+        self,
+        guideline: Guideline,
+        version: str = "v1",
+        break_at: int | None = None,
+        fail_on: Collection[str] = (),
+        *,
+        name: str = "counting",
+        batch_size: int = 100,
+        cost_usd: float = 0.25,
+        silent_on: Collection[str] = (),
+        gives: Mapping[str, tuple[int, float]] | None = None,
+    ) -> None:
+        self.name, self.version, self.batch_size, self.unanswered = name, version, batch_size, "the money is spent"
         self.batches: list[list[tuple[str, str]]] = []
-        self._guideline, self._break_at, self._fail_on = guideline, break_at, fail_on
+        self._guideline, self._break_at, self._cost_usd = guideline, break_at, cost_usd
+        self._fail_on, self._silent_on, self._gives = set(fail_on), set(silent_on), gives
 
     @property
     def asked(self) -> list[tuple[str, str]]:
@@ -36,14 +54,18 @@ class CountingAnnotator:
         self.batches.append(list(zip(pairs["query"], pairs["text"], strict=True)))
         if len(self.batches) - 1 == self._break_at:
             raise KeyboardInterrupt
-        grades = np.array(self._guideline.grades)
-        level = np.array([(len(query) + len(text)) % len(grades) for query, text in self.batches[-1]])
-        answers = make_answers(pairs, grades[level], np.full(len(pairs), 0.5), cost_usd=0.25)
-        failed = pairs["text"].to_numpy() == self._fail_on
+        grades = self._guideline.grades
+        given = [
+            self._gives[text] if self._gives else (grades[(len(query) + len(text)) % len(grades)], 0.5) for query, text in self.batches[-1]
+        ]
+        grade, confidence = (np.array([each[part] for each in given]) for part in (0, 1))
+        answers = make_answers(pairs, grade, confidence, cost_usd=self._cost_usd)
+        answers["rationale"] = "because " + pairs["text"].str[:20].to_numpy()
+        failed = pairs["text"].isin(self._fail_on).to_numpy()
         answers.loc[failed, "grade"] = pd.NA
         answers.loc[failed, "confidence"] = 0.0
         answers.loc[failed, "failure"] = "refusal"
-        return answers
+        return answers[~pairs["text"].isin(self._silent_on).to_numpy()]
 
 
 def _make_pairs(count: int, prefix: str = "p") -> pd.DataFrame:
@@ -80,6 +102,12 @@ def hostile_texts() -> list[str]:
 def esci() -> Guideline:
     """The shipped guideline of four levels: grades 4, 2, 1, 0."""
     return load_guideline("esci")
+
+
+@pytest.fixture(scope="session")
+def entry() -> Entry:
+    """On whose account new answers are booked."""
+    return Entry("build 1", dt.date(2026, 1, 31))
 
 
 @pytest.fixture

@@ -35,9 +35,11 @@ def test_good_answers_come_back_typed_whatever_they_came_in(pairs: pd.DataFrame,
 
 
 BAD: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
-    "row missing": (lambda a: a.iloc[:2], "2 rows for 3 pairs"),
-    "order changed": (lambda a: a.iloc[::-1], "product_id|query_id"),
-    "another pair": (lambda a: a.assign(product_id=["p0", "p1", "p9"]), "'p2' .row 2, 1 in all"),
+    "order changed": (lambda a: a.iloc[::-1], "out of order.*'p1' .row 1, 2 in all"),
+    "two rows swapped": (lambda a: a.iloc[[1, 0, 2]], "out of order.*'p0' .row 1"),
+    "answered twice": (lambda a: a.iloc[[0, 0, 1]], "out of order.*'p0' .row 1, 1 in all"),
+    "another pair": (lambda a: a.assign(product_id=["p0", "p1", "p9"]), "not asked.*'p9' .row 2, 1 in all"),
+    "a pair of two others": (lambda a: a.assign(product_id=["p0", "p1", "p1"]), "not asked.*query 'q2', product 'p1'"),
     "column missing": (lambda a: a.drop(columns="tokens_in"), "tokens_in"),
     "unknown grade": (lambda a: a.assign(grade=[3, None, 0]), "'p0'"),
     "half a grade": (lambda a: a.assign(grade=[2.5, None, 0]), "wrong type"),
@@ -57,6 +59,18 @@ def test_bad_answers_are_refused(pairs: pd.DataFrame, answers: pd.DataFrame, esc
     spoil, message = BAD[case]
     with pytest.raises(WhetstoneError, match=message):
         check_answers(pairs, spoil(answers), esci)
+
+
+@pytest.mark.parametrize("rows", [[], [0], [1], [0, 2], [1, 2]])
+def test_pairs_without_an_answer_are_just_not_there(pairs: pd.DataFrame, answers: pd.DataFrame, esci: Guideline, rows: list[int]) -> None:
+    checked = check_answers(pairs, answers.iloc[rows], esci)
+    assert checked["product_id"].tolist() == [f"p{row}" for row in rows]
+    assert checked.index.tolist() == list(range(len(rows)))
+
+
+def test_a_reason_is_kept_and_a_missing_one_is_none(pairs: pd.DataFrame, answers: pd.DataFrame, esci: Guideline) -> None:
+    checked = check_answers(pairs, answers.assign(rationale=["same brand", np.nan, pd.NA]), esci)
+    assert checked["rationale"].tolist() == ["same brand", None, None]
 
 
 def test_no_pairs_no_answers(pairs: pd.DataFrame, answers: pd.DataFrame, esci: Guideline) -> None:

@@ -1,8 +1,9 @@
-"""The annotator that the settings name: the demo's truth is part of the simulated one's version, and what can't grade is refused."""
+"""The annotators that the settings name: who is opened, who is left out and why, and who is refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,42 +11,108 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from whetstone.grading.annotators import load_annotator
+from whetstone.grading.annotators import NO_KEY, SIMULATED, Room, open_annotators
 from whetstone.grading.guideline import Guideline
+from whetstone.grading.ledger import Entry, Ledger, booked, grade_through, ledger_keys
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.settings import Settings
 
 PRODUCTS = pd.DataFrame({"product_id": ["p"], "category_path": [["home", "lamp"]], "attributes": [{"colour": "red"}]})
-PAIRS = pd.DataFrame({"query_id": ["q"], "product_id": ["p"], "query": ["red lamp"], "text": ["lamp"]})
+LAMPS = pd.DataFrame({"query_id": "q", "product_id": "p", "query": "red lamp", "text": [f"lamp {number}" for number in range(200)]})
 
 
-def source_with(folder: Path, colour: str | None) -> Any:
-    """A demo shop whose one query means a lamp of this colour; without a colour there is no truth file."""
-    path = folder / f"{colour}.parquet"
-    if colour:
-        intent = {"type": "lamp", "wanted": {"colour": colour}, "hard": [], "swaps": [], "complements": [], "pairing": {}}
-        pd.DataFrame({"query_id": ["q"], "intent": [json.dumps(intent)]}).to_parquet(path)
-    return SimpleNamespace(files={"truth": (path,) if colour else ()}, data=folder)
+@pytest.fixture
+def room(tmp_path: Path, esci: Guideline, ledger: Ledger, entry: Entry) -> Callable[..., Room]:
+    """Makes a room of a demo shop whose one query means a lamp of a colour; without a colour there is no truth file."""
+
+    def make(colour: str | None = "red", cross_encoder: Any = None, **changes: Any) -> Room:
+        path = tmp_path / f"{colour}.parquet"
+        if colour:
+            intent = {"type": "lamp", "wanted": {"colour": colour}, "hard": [], "swaps": [], "complements": [], "pairing": {}}
+            pd.DataFrame({"query_id": ["q"], "intent": [json.dumps(intent)]}).to_parquet(path)
+        source: Any = SimpleNamespace(files={"truth": (path,) if colour else ()}, data=tmp_path)
+        named = {"home": tmp_path, "source": "demo", "cascade": "simulated_small,simulated_large", "anthropic_api_key": None, **changes}
+        return Room(Settings(**named), esci, source, ledger, entry, cross_encoder, lambda: PRODUCTS)
+
+    return make
 
 
-def settings(**changes: Any) -> Settings:
-    return Settings(**{"annotator": "simulated", "source": "demo", "simulated_accuracy": 1.0, **changes})
+def test_the_cascade_is_opened_in_its_order(room: Callable[..., Room]) -> None:
+    for cascade in ("simulated_small,simulated_large", "claude_large, simulated_large,claude_small"):
+        opened, _ = open_annotators(room(cascade=cascade))
+        assert [each.name for each in opened] == [name.strip() for name in cascade.split(",")]
+        assert len({each.version for each in opened}) == len(opened)
 
 
-def test_another_truth_with_equal_texts_is_another_annotator(tmp_path: Path, esci: Guideline) -> None:
-    red, again, blue = (load_annotator(settings(), esci, source_with(tmp_path, c), None, PRODUCTS) for c in ("red", "red", "blue"))
+def test_the_demos_stand_ins_err_as_declared_and_apart_from_each_other(room: Callable[..., Room]) -> None:
+    (small, large), warnings = open_annotators(room())
+    assert [each.partition(" ")[0] for each in warnings] == list(SIMULATED)  # nobody should take them for a model
+    answers = {each.name: each.annotate(LAMPS) for each in (small, large)}
+    for name, (share_right, cost_usd) in SIMULATED.items():
+        assert (answers[name]["grade"] == 4).mean() == pytest.approx(share_right, abs=0.08)
+        assert answers[name]["cost_usd"].eq(cost_usd).all()
+    assert not answers["simulated_small"]["confidence"].equals(answers["simulated_large"]["confidence"])
+
+
+def test_another_truth_with_equal_texts_is_another_annotator(room: Callable[..., Room]) -> None:
+    red, again, blue = (open_annotators(room(colour))[0][1] for colour in ("red", "red", "blue"))
     assert red.version == again.version != blue.version
-    assert [each.annotate(PAIRS)["grade"].tolist() for each in (red, blue)] == [[4], [2]]
+    assert [each.annotate(LAMPS)["grade"].mode()[0] for each in (red, blue)] == [4, 2]
+
+
+def test_without_a_key_a_paid_stage_answers_from_the_ledger_alone(room: Callable[..., Room], esci: Guideline, entry: Entry) -> None:
+    made = room(cascade="claude_small")
+    (claude,), warnings = open_annotators(made)
+    assert warnings == [f"claude_small: {NO_KEY}"]
+    assert claude.keeps_books
+    pairs = LAMPS.head(3).assign(product_id=["a", "b", "c"])
+    bought = pd.DataFrame({"grade": [2], "confidence": [0.9], "cost_usd": [0.01], "tokens_in": [50], "tokens_out": [9]})
+    bought = bought.assign(query_id="q", product_id="b", failure=None, rationale="a lamp, but blue")
+    made.ledger.append(booked(pairs.join(ledger_keys(pairs, claude, esci)), bought, entry))
+    graded = grade_through(made.ledger, claude, pairs, esci, entry)
+    assert graded["is_answered"].tolist() == [False, True, False]
+    assert graded["grade"].fillna(-1).tolist() == [-1, 2, -1]
+    assert [bool(why) and why.startswith(NO_KEY) for why in graded["failure"]] == [True, False, True]
+    assert not graded["is_new"].any()
+
+
+def test_with_a_key_there_is_nothing_to_warn_of(room: Callable[..., Room]) -> None:
+    opened, warnings = open_annotators(room(cascade="claude_small,claude_large", anthropic_api_key="not-a-real-key"))
+    assert [each.name for each in opened] == ["claude_small", "claude_large"]
+    assert warnings == []
+
+
+def test_another_model_or_an_edited_guideline_is_another_annotator(room: Callable[..., Room], esci: Guideline) -> None:
+    one = open_annotators(room(cascade="claude_small"))[0][0]
+    other = open_annotators(room(cascade="claude_small", claude_small="claude-sonnet-5-5"))[0][0]
+    edited = room(cascade="claude_small")._replace(guideline=esci.model_copy(update={"description": "Something else."}))
+    assert len({one.version, other.version, open_annotators(edited)[0][0].version}) == 3
+
+
+@pytest.mark.parametrize(
+    ("cross_encoder", "why"), [(None, "it was not trained yet"), (SimpleNamespace(facts={"absent": "no judgments"}), "no judgments")]
+)
+def test_a_cross_encoder_that_is_not_there_is_left_out_with_a_warning(room: Callable[..., Room], cross_encoder: Any, why: str) -> None:
+    opened, warnings = open_annotators(room(cascade="cross_encoder,simulated_small", cross_encoder=cross_encoder))
+    assert [each.name for each in opened] == ["simulated_small"]
+    assert warnings[0] == f"cross_encoder: {why}"
 
 
 @pytest.mark.parametrize(
     ("changes", "colour", "message"),
     [
-        ({}, None, "no truth file"),
+        ({}, None, "'simulated_small' refuses 'demo': no truth file.*WHETSTONE_CASCADE"),
+        ({"source": "esci"}, None, "refuses 'esci'"),
         ({"source": "esci"}, "red", "refuses 'esci'"),
-        ({"annotator": "cross_encoder"}, "red", "not trained yet"),
+        ({"cascade": "claude_small", "claude_small": "claude-unheard-of"}, "red", "claude-unheard-of"),
     ],
 )
-def test_what_cannot_grade_is_refused(tmp_path: Path, esci: Guideline, changes: dict[str, Any], colour: str | None, message: str) -> None:
+def test_what_cannot_grade_is_refused(room: Callable[..., Room], changes: dict[str, Any], colour: str | None, message: str) -> None:
     with pytest.raises(WhetstoneError, match=message):
-        load_annotator(settings(**changes), esci, source_with(tmp_path, colour), None, PRODUCTS)
+        open_annotators(room(colour, **changes))
+
+
+def test_a_price_makes_a_further_model_usable(room: Callable[..., Room]) -> None:
+    priced = room(cascade="claude_small", claude_small="claude-unheard-of", claude_prices={"claude-unheard-of": (3.0, 15.0)})
+    opened: Any = open_annotators(priced)[0][0]
+    assert tuple(opened.price)[:2] == (3.0, 15.0)

@@ -25,7 +25,17 @@ def truth(pairs: pd.DataFrame) -> np.ndarray:
 def make(guideline: Guideline, confusion: np.ndarray | None = None, **changes: Any) -> SimulatedAnnotator:
     matrix = confusion_of(0.8, guideline) if confusion is None else confusion
     return SimulatedAnnotator(
-        **{"truth": truth, "guideline": guideline, "confusion": matrix, "seed": 7, "source": "demo", "truth_version": "t", **changes}
+        **{
+            "name": "simulated_small",
+            "truth": truth,
+            "guideline": guideline,
+            "confusion": matrix,
+            "cost_usd": 0.25,
+            "seed": 7,
+            "source": "demo",
+            "truth_version": "t",
+            **changes,
+        }
     )
 
 
@@ -58,17 +68,31 @@ def test_answers_do_not_depend_on_order_or_batch(many: pd.DataFrame, esci: Guide
     pd.testing.assert_frame_equal(pieces.sort_values("product_id", ignore_index=True), whole.sort_values("product_id", ignore_index=True))
 
 
-def test_seed_matrix_and_truth_are_the_version(many: pd.DataFrame, esci: Guideline) -> None:
-    others = [make(esci, seed=8), make(esci, confusion_of(0.9, esci)), make(esci, truth_version="u")]
-    assert len({make(esci).version, *(other.version for other in others)}) == 4
+def test_name_seed_matrix_and_truth_are_the_version(many: pd.DataFrame, esci: Guideline) -> None:
+    others = [make(esci, seed=8), make(esci, confusion_of(0.9, esci)), make(esci, truth_version="u"), make(esci, name="simulated_large")]
+    assert len({make(esci).version, *(other.version for other in others)}) == 5
     assert make(esci).version == make(esci).version
     assert not make(esci).annotate(many)["grade"].equals(make(esci, seed=8).annotate(many)["grade"])
-    assert make(esci).name == "simulated"
+    assert make(esci).name == "simulated_small"
+
+
+def test_small_and_large_err_independently(many: pd.DataFrame, esci: Guideline) -> None:
+    answers = [make(esci, name=name).annotate(many) for name in ("simulated_small", "simulated_large")]
+    small, large = (answer["grade"].to_numpy(dtype=int) != truth(many) for answer in answers)
+    # 0.2 of each are wrong, so 0.04 are by chance; four standard errors are 0.0055
+    assert (small & large).mean() == pytest.approx(small.mean() * large.mean(), abs=0.0055)
+    assert abs(np.corrcoef(*(answer["confidence"] for answer in answers))[0, 1]) < 0.03
+
+
+def test_a_pair_costs_what_is_declared_and_no_tokens(many: pd.DataFrame, esci: Guideline) -> None:
+    answers = make(esci, cost_usd=0.002).annotate(many.iloc[:5])
+    assert answers["cost_usd"].tolist() == [0.002] * 5
+    assert answers[["tokens_in", "tokens_out"]].to_numpy().sum() == 0
 
 
 @pytest.mark.parametrize("source", ["esci", "Demo", "", "my_shop"])
 def test_refuses_every_other_source(esci: Guideline, source: str) -> None:
-    with pytest.raises(WhetstoneError, match=f"refuses '{source}'"):
+    with pytest.raises(WhetstoneError, match=f"'simulated_small' .* refuses '{source}'"):
         make(esci, source=source)
 
 

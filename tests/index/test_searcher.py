@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from whetstone.index.build import build_shard
 from whetstone.index.render import render_jsonl, render_table
-from whetstone.index.searcher import COLUMNS, SYSTEMS, Searcher
-from whetstone.index.shard import open_shard
+from whetstone.index.serving import COLUMNS, SYSTEMS, Searcher
+from whetstone.index.shard import build_shard, open_shard
+from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.registry import Encoder
+from whetstone.platform.settings import Settings
 
 WORDS = ["red", "blue", "lamp", "chair", "oak", "desk", "garden", "hose"]
 PRODUCTS = pd.DataFrame(
@@ -38,29 +41,29 @@ def refuse(*_: object) -> np.ndarray:
     raise RuntimeError("this system does not need that")
 
 
+@dataclass
+class FakeEmbedder:
+    """What the searcher asks of an `Embedder`."""
+
+    texts: Callable[[Sequence[str]], np.ndarray] = encode
+    products: Callable[[pd.DataFrame], np.ndarray] = lambda products: -encode(products["text"].tolist())
+    encoder: Encoder = Encoder("champion", "v1", "")  # noqa: RUF009
+
+
 @pytest.fixture
 def shards(tmp_path):
     opened = {}
     for category, rows in PRODUCTS.groupby("category"):
-        folder = tmp_path / str(len(opened))
-        folder.mkdir()
-        build_shard(folder, encode(rows["text"].tolist()), rows["product_id"].tolist(), dtype="f32")
-        opened[category] = open_shard(folder, category)
+        vectors, ids = encode(rows["text"].tolist()), rows["product_id"].tolist()
+        write = lambda folder, v=vectors, i=ids: build_shard(folder, v, i, dtype="f32", encoder="v1")  # noqa: E731
+        opened[category] = open_shard(Artifacts(tmp_path).make("index", {"category": category}, write))
     return opened
 
 
 @pytest.fixture
 def make(shards):
-    def searcher(**changed) -> Searcher:
-        parts = {
-            "shards": lambda: shards,
-            "encode": encode,
-            "base_vectors": lambda: -encode(PRODUCTS["text"].tolist()),
-            "encode_base": encode,
-            "bm25_k1": 1.2,
-            "bm25_b": 0.5,
-        }
-        return Searcher(changed.pop("products", PRODUCTS), **{**parts, **changed})
+    def searcher(products=PRODUCTS, open_shards=lambda: shards, champion=FakeEmbedder(), base=FakeEmbedder()) -> Searcher:  # noqa: B008
+        return Searcher(products, open_shards, champion, base, Settings(bm25_k1=1.2, bm25_b=0.5, depth=100))
 
     return searcher
 
@@ -105,14 +108,12 @@ def test_a_category_limits_every_system(make):
 
 
 def test_nothing_dear_is_loaded_before_it_is_needed(make):
-    nothing = {"shards": refuse, "encode": refuse, "base_vectors": refuse, "encode_base": refuse}
-    assert len(make(**nothing).search(["red lamp"], 3, "bm25")) == 3
-    assert len(
-        make(**{**nothing, "base_vectors": lambda: encode(PRODUCTS["text"].tolist()), "encode_base": encode}).search(["red"], 3, "base")
-    )
-    assert make(**nothing).search(["", "  \t"], 3).empty
+    never = FakeEmbedder(refuse, refuse)
+    assert len(make(open_shards=refuse, champion=never, base=never).search(["red lamp"], 3, "bm25")) == 3
+    assert len(make(open_shards=refuse, champion=never).search(["red"], 3, "base"))
+    assert make(open_shards=refuse, champion=never, base=never).search(["", "  \t"], 3).empty
     opened = []
-    searcher = make(base_vectors=lambda: opened.append(1) or encode(PRODUCTS["text"].tolist()))
+    searcher = make(base=FakeEmbedder(products=lambda products: opened.append(1) or encode(products["text"].tolist())))
     searcher.search(["red"], 1, "base")
     searcher.search(["oak"], 1, "base")
     assert opened == [1]
@@ -149,7 +150,9 @@ def test_mistakes_are_named(make):
     with pytest.raises(WhetstoneError, match=r"holds product 'p1', the catalog does not.*--select search_index"):
         make(products=PRODUCTS[PRODUCTS["product_id"] != "p1"]).search(["red lamp"], 1)
     with pytest.raises(WhetstoneError, match="'home' has no index"):
-        make(shards=dict).search(["red"], 1, category="home")
+        make(open_shards=dict).search(["red"], 1, category="home")
+    with pytest.raises(WhetstoneError, match=r"the index of '.*' was made by encoder v1, the champion is v2; run `whetstone build`"):
+        make(champion=FakeEmbedder(encoder=Encoder("champion", "v2", ""))).search(["red"], 1)
 
 
 def test_a_line_of_json_is_one_line_and_loses_nothing(make):

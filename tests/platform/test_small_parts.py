@@ -113,6 +113,22 @@ def test_an_ephemeral_select_takes_the_place_of_its_table(tmp_path: Path) -> Non
 
 
 def test_an_unknown_annotator_is_refused_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHETSTONE_ANNOTATOR", "oracle")
-    with pytest.raises(WhetstoneError, match="WHETSTONE_ANNOTATOR='oracle'"):
+    monkeypatch.setenv("WHETSTONE_CASCADE", "cross_encoder,oracle")
+    with pytest.raises(WhetstoneError, match=r"WHETSTONE_CASCADE='cross_encoder,oracle'.*no annotator 'oracle'"):
         load_settings()
+    monkeypatch.setenv("WHETSTONE_CASCADE", "claude_small, claude_small")
+    with pytest.raises(WhetstoneError, match="twice"):
+        load_settings()
+
+
+def test_the_cascade_is_read_in_order_and_only_a_key_lets_it_buy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    monkeypatch.setenv("WHETSTONE_CASCADE", " claude_large , cross_encoder")
+    assert load_settings().stages == ("claude_large", "cross_encoder")
+    assert load_settings().cascade == "claude_large,cross_encoder"
+    assert not load_settings().can_buy
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
+    assert load_settings().can_buy
+    assert "a-key" not in repr(load_settings())
+    monkeypatch.setenv("WHETSTONE_CASCADE", "cross_encoder")
+    assert not load_settings().can_buy

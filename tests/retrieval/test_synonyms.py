@@ -43,13 +43,13 @@ def test_a_broken_rule_is_named_with_file_and_line(line: str, message: str) -> N
 
 def test_llr_is_the_likelihood_ratio_of_the_contingency_table() -> None:
     together, total = np.array([9.0, 5.0, 0.0, 12.0]), np.array([20.0, 25.0, 10.0, 12.0])
-    for each, k, kk in zip(log_likelihood_ratio(together, 12, total, 60), together, total, strict=True):
+    for each, k, kk in zip(log_likelihood_ratio(together, np.full(4, 12), total, 60), together, total, strict=True):
         table = [[k, 12 - k], [kk - k, 60 - 12 - kk + k]]
         assert each == pytest.approx(chi2_contingency(table, correction=False, lambda_="log-likelihood").statistic)
 
 
 def test_independence_has_no_llr() -> None:
-    assert log_likelihood_ratio(np.array([5.0]), 10, np.array([30.0]), 60) == pytest.approx([0.0], abs=1e-9)
+    assert log_likelihood_ratio(np.array([5.0]), np.array([10]), np.array([30.0]), 60) == pytest.approx([0.0], abs=1e-9)
 
 
 def test_query_phrases_do_not_begin_or_end_with_stop_words() -> None:
@@ -129,6 +129,15 @@ def test_what_nearly_everything_holds_is_no_synonym(gap: Gap) -> None:
     products, judgments = gap
     nearly = products.assign(category_path=[["Interior"]] * 23 + [[]])
     assert [each.entry for each in learn(judgments, nearly, harvest(nearly))] == ["sofa"]
+
+
+def test_what_goes_with_a_phrase_less_often_than_by_chance_is_no_synonym(gap: Gap) -> None:
+    products, judgments = gap
+    indoors = products.assign(category_path=[[] if number < 2 else ["Interior"] for number in range(24)])  # all but two sofas
+    often = pd.concat([judgments.assign(query_id=judgments["query_id"] + copy) for copy in "abcd"])
+    learned = learn(often, indoors, harvest(indoors))
+    assert "interior" not in {each.entry for each in learned if each.phrase == "couch"}
+    assert ("couch", "sofa") in {(each.phrase, each.entry) for each in learned}
 
 
 def test_judgments_without_the_querys_text_are_refused(gap: Gap) -> None:

@@ -1,4 +1,8 @@
+import sqlite3
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -62,48 +66,64 @@ def test_no_texts_have_the_encoders_dimension(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("kind", ["keys", "vectors"])
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
-def test_a_damaged_chunk_is_dropped_with_a_warning_and_encoded_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, damage: str
+@pytest.mark.parametrize("damage", ["flip", "truncate", "garbage"])
+def test_a_damaged_file_is_dropped_with_a_warning_and_its_texts_encoded_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     store = VectorStore(tmp_path)
     get(store, ["a", "bb"], Counting())
-    path = next(tmp_path.rglob(f"*.{kind}.npy"))
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes({"flip": bytes(content), "truncate": bytes(content[:50]), "empty": b""}[damage])
+    content = store.path.read_bytes()
+    at = content.index(np.float32([1, ord("a"), 2]).tobytes())
+    flipped = content[: at + 2] + bytes([content[at + 2] ^ 1]) + content[at + 3 :]
+    store.path.write_bytes({"flip": flipped, "truncate": content[:5000], "garbage": b"no database" * 100}[damage])
     encode = Counting()
     assert get(store, ["a", "bb"], encode)[:, 0].tolist() == [1, 2]
-    assert sorted(encode.asked) == ["a", "bb"]
-    assert "damaged chunk" in caplog.text
+    assert sorted(encode.asked) == (["a"] if damage == "flip" else ["a", "bb"])
+    assert "damaged vector" in caplog.text
     caplog.clear()
     again = Counting()
-    get(store, ["a", "bb"], again)
+    assert get(store, ["a", "bb"], again)[:, 0].tolist() == [1, 2]
     assert again.asked == []
     assert caplog.text == ""
 
 
-def test_a_chunk_without_keys_is_not_there(tmp_path: Path) -> None:
-    store = VectorStore(tmp_path)
-    get(store, ["a"], Counting())
-    next(tmp_path.rglob("*.keys.npy")).unlink()  # as after a kill between the two files
-    encode = Counting()
-    get(store, ["a"], encode)
-    assert encode.asked == ["a"]
-
-
-def test_two_writers_of_the_same_texts_leave_one_usable_chunk(tmp_path: Path) -> None:
-    second = Counting()
-
+def test_two_writers_of_the_same_texts_leave_usable_vectors(tmp_path: Path) -> None:
     def interrupted(texts: Sequence[str]) -> np.ndarray:
-        get(VectorStore(tmp_path), ["a", "bb"], second)  # another process writes the same while we encode
+        get(VectorStore(tmp_path), ["a", "bb"], Counting())  # another process writes the same while we encode
         return Counting()(texts)
 
     store = VectorStore(tmp_path)
     got = store.get("v1", [text_hash("a"), text_hash("bb")], ["a", "bb"], interrupted)
-    assert got[:, 0].tolist() == [1, 2]
-    assert len(files(tmp_path)) == 2
+    silent = Counting()
+    assert got.tolist() == get(store, ["a", "bb"], silent).tolist()
+    assert silent.asked == []
+
+
+def _write_some(folder: Path, writer: int) -> None:
+    for number in range(20):
+        get(VectorStore(folder), [f"both {number}", f"{writer} {number}"], Counting())
+
+
+def test_processes_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        list(pool.map(_write_some, [tmp_path, tmp_path], [1, 2]))
+    silent = Counting()
+    texts = [f"{who} {number}" for who in ("both", 1, 2) for number in range(20)]
+    assert get(VectorStore(tmp_path), texts, silent)[:, 0].tolist() == [len(text) for text in texts]
+    assert silent.asked == []
+
+
+def test_a_cache_that_another_holds_for_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "LOCK_PATIENCE_S", 0.01)
+    store = VectorStore(tmp_path)
+    get(store, ["a"], Counting())
+    with closing(sqlite3.connect(store.path)) as holder:
+        holder.execute("begin exclusive")
+        with pytest.raises(WhetstoneError, match=r"vectors\.sqlite can't be used: database is locked"):
+            get(store, ["a"], Counting())
+    silent = Counting()
+    get(store, ["a"], silent)
+    assert silent.asked == []
 
 
 def test_a_killed_build_keeps_the_chunks_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,24 +143,6 @@ def test_a_killed_build_keeps_the_chunks_it_wrote(tmp_path: Path, monkeypatch: p
     assert len(encode.asked) == 1
 
 
-def test_many_small_chunks_become_one_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "MOST_SMALL_CHUNKS", 3)
-    texts = [chr(97 + number) * (number + 1) for number in range(9)]
-    for text in texts:
-        get(VectorStore(tmp_path), [text], Counting())
-    assert len(list(tmp_path.rglob("*.keys.npy"))) <= 4
-    assert len(files(tmp_path)) == 2 * len(list(tmp_path.rglob("*.keys.npy")))
-    encode = Counting()
-    assert get(VectorStore(tmp_path), texts, encode)[:, 0].tolist() == list(range(1, 10))
-    assert encode.asked == []
-
-
-def test_small_chunks_that_another_process_merged_first_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "MOST_SMALL_CHUNKS", 0)
-    monkeypatch.setattr(vectors, "_open_chunk", lambda path, wanted: None)  # gone by the time it is opened
-    assert get(VectorStore(tmp_path), ["a"], Counting())[:, 0].tolist() == [1]
-
-
 def test_a_hash_that_is_not_its_texts_is_refused_before_it_is_stored(tmp_path: Path) -> None:
     with pytest.raises(WhetstoneError, match="is not that of the text 'b'"):
         VectorStore(tmp_path).get("v1", [text_hash("a")], ["b"], Counting())
@@ -148,7 +150,9 @@ def test_a_hash_that_is_not_its_texts_is_refused_before_it_is_stored(tmp_path: P
         VectorStore(tmp_path).get("v1", ["short"], ["a"], Counting())
     with pytest.raises(WhetstoneError, match="0 text hashes for 1 texts"):
         VectorStore(tmp_path).get("v1", [], ["a"], Counting())
-    assert files(tmp_path) == []
+    encode = Counting()
+    get(VectorStore(tmp_path), ["a", "b"], encode)
+    assert encode.asked == ["a", "b"]
 
 
 def test_another_encoder_under_the_same_version_is_refused(tmp_path: Path) -> None:

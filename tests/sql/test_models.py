@@ -14,7 +14,7 @@ from whetstone.platform.sql_models import SqlModel, read_models
 from whetstone.retrieval.channels import CHANNELS, run_ranks_sql
 
 SQL = PROJECT / "sql"
-LANDED = {"category": "VARCHAR", "text": "VARCHAR", "text_hash": "VARCHAR", "segment": "VARCHAR"}
+LANDED = {"catalog": ("category", "category_name", "text", "text_hash"), "queries": ("segment",)}
 WORDS = ("count_channels", "relevant_grade", "irrelevant_grade", "top_grade")
 EVERYTHING_IS_FOUND = {"found_least": 1000, "found_share": 1.0}
 
@@ -24,7 +24,7 @@ def columns_of(table: str) -> dict[str, str]:
     schema, name = table.split(".")
     if schema == "raw":
         contract = CONTRACTS["products" if name == "catalog" else name]
-        return {column.name: column.type for column in contract.columns} | LANDED
+        return {column.name: column.type for column in contract.columns} | dict.fromkeys(LANDED.get(name, ()), "VARCHAR")
     path = SQL / "marts" / "run.yml" if name.endswith("_run") else SQL / schema / f"{name}.yml"
     return {column.name: column.type for column in load_contract(path).columns if "*" not in column.name}
 

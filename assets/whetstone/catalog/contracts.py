@@ -2,10 +2,8 @@
 
 The same objects drive `whetstone source check`, the landing and the documentation, so that the three can't disagree.
 A rule is a SQL condition that is true for a *bad* row of the table; duplicate keys and unknown references follow from `key`
-and `references`.
+and `references`. Tables are named as `reading.py` reads them: `temp.landing_<table>`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +19,7 @@ _CAST_SAFELY = {
     "INTEGER[]": tuple(f"{kind}[]" for kind in _INTEGERS),
 }
 
-GRADES = (0, 1, 2, 3, 4)
-"""Every grade there is ([A] section 3: 0 = embarrassing, 4 = excellent); a guideline may use fewer."""
+GRADES = (0, 1, 2, 3, 4)  # every grade there is ([A] section 3: 0 = embarrassing, 4 = excellent); a guideline may use fewer
 
 
 class Column(NamedTuple):
@@ -44,6 +41,7 @@ class Rule(NamedTuple):
     column: str
     condition: str
     mend: str
+    parent: str | None = None  # the table that the column refers to, of a rule about references
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,6 @@ class Contract:
     key: tuple[str, ...]
     rules: tuple[Rule, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        """Column names in order."""
-        return [column.name for column in self.columns]
 
     def all_rules(self, grades: Sequence[int] = GRADES) -> list[Rule]:
         """Every rule of the table, those that follow from types and keys first; `grades` are the ones allowed in judgments."""
@@ -77,10 +70,16 @@ class Contract:
         repeated = f"{filled} and rowid <> first_value(rowid) over (partition by {', '.join(self.key)} order by rowid)"
         kind = "duplicate id" if len(self.key) == 1 else "duplicate pair"
         rules += [Rule(kind, self.key[-1], repeated, f"keep one row per {' and '.join(self.key)}"), *self.rules]
-        if "grade" in self.names:
+        if self.table == "judgments":
             allowed = ", ".join(map(str, grades))
             mend = f"map the grade to one of {allowed} in judgments.sql"
             rules.append(Rule("grade outside the guideline", "grade", f"grade not in ({allowed})", mend))
+        for name, parent in self.references:
+            unknown = (
+                f"{name} is not null and {name} not in (select parent.{name} from temp.landing_{parent} as parent where {name} is not null)"
+            )
+            mend = f"add it to {parent}, or leave the row out; a build drops such rows"
+            rules.append(Rule(f"unknown {name.removesuffix('_id')}", name, unknown, mend, parent))
         return rules
 
 

@@ -35,8 +35,7 @@ class Feed:
 def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstance) -> Feed:
     """Land the source if its files changed, and compare what is landed with what Dagster knows.
 
-    Raises:
-        WhetstoneError: the files break a contract; nothing was changed.
+    WhetstoneError: the files break a contract; nothing was changed.
     """
     landed = _land_if_changed(settings, warehouse)
     versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {}

@@ -7,14 +7,12 @@ Versions are hashes of content: a row's is the MD5 of its JSON, a category's the
 order of rows and of files, and columns that no contract names (a price), change nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import duckdb
 
 from whetstone.catalog.contracts import CONTRACTS
-from whetstone.catalog.reading import bad_rows, read_table, schema_problems, unknown_rows
+from whetstone.catalog.reading import bad_rows, read_table, schema_problems
 from whetstone.catalog.slugs import UNCATEGORISED, assign_slugs
 from whetstone.catalog.source import Source, fingerprint
 from whetstone.catalog.text import blank_sql, collapse_sql, text_sql
@@ -38,8 +36,7 @@ class LandingReport:
 def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport:
     """Replace the four `raw` tables by what the source's files hold now, on a connection outside a transaction.
 
-    Raises:
-        WhetstoneError: a file can't be read, a SELECT or its rows break a contract, or a file changed meanwhile. Nothing is replaced then.
+    WhetstoneError: a file can't be read, a SELECT or its rows break a contract, or a file changed meanwhile. Nothing is replaced then.
     """
     before = fingerprint(source)
     try:
@@ -47,8 +44,7 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport
             if problems := schema_problems(connection, source, contract):
                 raise WhetstoneError("; ".join(f"{message} ({mend})" for _, message, mend in problems))
             read_table(connection, source, contract)
-        _refuse_bad_rows(connection, source)
-        dropped = _count_unknown(connection)
+        dropped = _check_rows(connection, source)
         _prepare_categories(connection, source)
         if fingerprint(source) != before:
             raise WhetstoneError(
@@ -70,26 +66,23 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport
             connection.execute(f"drop table if exists temp.landing_{table}")
 
 
-def _refuse_bad_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
-    lines = []
+def _check_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, int]:
+    """How many rows refer to what is not there, by table and kind; any other broken rule is an error."""
+    lines, dropped = [], {}
     for contract in CONTRACTS.values():
         for rule in contract.all_rules():
-            found = connection.sql(bad_rows(contract, rule.column, rule.condition))
-            if count := len(found):
+            found = bad_rows(connection, contract, rule)
+            if not (count := len(found)):
+                continue
+            if rule.parent:
+                dropped[f"{contract.table} of an {rule.kind}"] = count
+            else:
                 rows = "; ".join(f"row {row} {shown[:200]}" for row, shown in found.limit(_EXAMPLES).fetchall())
                 lines.append(f"  {contract.table}.sql: {rule.kind} in {count} row{'s' * (count > 1)}: {rows}. {rule.mend}.")
     if lines:
         said = f"source {source.spec.name} breaks its contracts; nothing was changed. `whetstone source check` lists every row."
         raise WhetstoneError("\n".join([said, *lines]))
-
-
-def _count_unknown(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    dropped = {
-        f"{contract.table} of an unknown {column.removesuffix('_id')}": len(connection.sql(unknown_rows(contract, column, table)))
-        for contract in CONTRACTS.values()
-        for column, table in contract.references
-    }
-    return {what: count for what, count in dropped.items() if count}
+    return dropped
 
 
 def _category_name(source: Source) -> str:

@@ -4,13 +4,11 @@ The landing and the source check both stand on this, so that what the one refuse
 order of the SELECT's output; its `rowid` (from 0) is therefore the number of a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import duckdb
 
-from whetstone.catalog.contracts import Contract
+from whetstone.catalog.contracts import Contract, Rule
 from whetstone.catalog.source import Source
 from whetstone.platform.errors import WhetstoneError
 
@@ -18,8 +16,7 @@ from whetstone.platform.errors import WhetstoneError
 def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract) -> list[tuple[str, str, str]]:
     """Where a SELECT's columns differ from the contract: (column, message, mend) for each; none if the table is skipped.
 
-    Raises:
-        WhetstoneError: the SELECT can't be prepared, for instance because a file can't be read or has not a column that it names.
+    WhetstoneError: the SELECT can't be prepared, for instance because a file can't be read or has not a column that it names.
     """
     table, where = contract.table, f"{contract.table}.sql of source {source.spec.name}"
     if source.is_skipped(table):
@@ -44,10 +41,8 @@ def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contr
 def read_table(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract, without: Collection[str] = ()) -> None:
     """Run one SELECT of the source into `temp.landing_<table>`, with the contract's types, in the order of its output.
 
-    Columns in `without` are left out; a table whose optional file is absent has no rows.
-
-    Raises:
-        WhetstoneError: the SELECT or a file that it reads is unusable; the message names it.
+    Columns in `without` are left out; a table whose optional file is absent has no rows. WhetstoneError: the SELECT or a file that it reads
+    is unusable; the message names it.
     """
     table, kept = contract.table, [column for column in contract.columns if column.name not in without]
     if source.is_skipped(table):
@@ -73,14 +68,10 @@ def unreadable(source: Source, table: str, error: duckdb.Error) -> WhetstoneErro
     )
 
 
-def bad_rows(contract: Contract, column: str, condition: str) -> str:
-    """SQL for the rows that meet a condition, in file order: `row` (1-based) and `shown`, the key and the column at fault as JSON."""
-    shown = ", ".join(f"{name} := {name}" for name in dict.fromkeys([*contract.key, column]))
-    rows = f"select *, rowid, {condition} as is_bad from temp.landing_{contract.table} as child"
-    return f"select rowid + 1 as row, to_json(struct_pack({shown}))::varchar as shown from ({rows}) where is_bad order by row"
-
-
-def unknown_rows(contract: Contract, column: str, table: str) -> str:
-    """SQL for the rows whose `column` is not in `table`, as `bad_rows` gives them."""
-    found = f"exists (from temp.landing_{table} as parent where parent.{column} = child.{column})"
-    return bad_rows(contract, column, f"{column} is not null and not {found}")
+def bad_rows(connection: duckdb.DuckDBPyConnection, contract: Contract, rule: Rule) -> duckdb.DuckDBPyRelation:
+    """The rows that break a rule, in file order: `row` (1-based) and `shown`, the key and the column at fault as JSON."""
+    shown = ", ".join(f"{name} := {name}" for name in dict.fromkeys([*contract.key, rule.column]))
+    rows = f"select *, rowid, {rule.condition} as is_bad from temp.landing_{contract.table}"
+    return connection.sql(
+        f"select rowid + 1 as row, to_json(struct_pack({shown}))::varchar as shown from ({rows}) where is_bad order by row"
+    )

@@ -4,16 +4,13 @@ A slug is `[a-z0-9-]`, 1 to 60 characters. Names whose slugs collide *all* get a
 names and not on their order.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-UNCATEGORISED = "uncategorised"
-"""Name and slug of the category of products without a path; no other category gets this slug."""
+UNCATEGORISED = "uncategorised"  # name and slug of the category of products without a path; no other category gets this slug
 
 MAX_LENGTH = 60
 

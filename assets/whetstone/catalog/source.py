@@ -6,8 +6,6 @@
 DuckDB 1.5 binds prepared parameters inside table functions (`read_csv($products)`), so no path is ever pasted into SQL.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,9 +76,11 @@ class Source:
     files: Mapping[str, Sequence[Path]]  # file key -> the files found, sorted; empty if none
 
     @property
-    def missing(self) -> list[str]:
-        """Keys of files that have to be there and are not."""
-        return [key for key, file in self.spec.files.items() if not self.files[key] and not file.optional]
+    def missing(self) -> dict[str, str]:
+        """Files that have to be there and are not: key in source.yml -> path below the data folder."""
+        absent = {key: file.path for key, file in self.spec.files.items() if not self.files[key] and not file.optional}
+        has_synonyms = self.synonyms is None or self.synonyms.is_file()
+        return absent if has_synonyms else {**absent, "synonyms": str(self.spec.synonyms)}
 
     def is_skipped(self, table: str) -> bool:
         """Whether a file that this table's SELECT needs is absent, so that the table stays empty."""
@@ -111,10 +111,8 @@ class Source:
 def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool = True) -> Source:
     """Read the source `name` below `sql_dir`/sources and find its files in the shop's folder `data_dir`.
 
-    Without `require_files`, required files may be absent (`Source.missing`), so that a check can report them with everything else.
-
-    Raises:
-        WhetstoneError: unknown source, unusable source.yml or SQL, no data folder, a required file that is not there.
+    Without `require_files`, files may be missing, so that a check can report them with everything else. WhetstoneError: unknown source,
+    unusable source.yml or SQL, no data folder, a required file that is not there.
     """
     folder, spec = sql_dir / "sources" / name, load_spec(sql_dir, name)
     if not data_dir.is_dir():
@@ -126,26 +124,21 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
             raise WhetstoneError(f"source {name} has no {path}; write its SELECT (sql/sources/README.md)")
         selects[table], binds[table] = _read_select(path)
         if unknown := sorted(set(binds[table]) - {*spec.files, "locale"}):
-            names = f"{', '.join(spec.files)}, locale"
-            raise WhetstoneError(f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {names}")
+            raise WhetstoneError(
+                f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {', '.join(spec.files)}, locale"
+            )
     data = data_dir.resolve()
     source = Source(spec, folder, data, selects, binds, {key: _find(data, file.path) for key, file in spec.files.items()})
-    if require_files:
-        absent = [f"  {key}: no file {spec.files[key].path}" for key in source.missing]
-        if source.synonyms and not source.synonyms.is_file():
-            absent.append(f"  synonyms file {source.synonyms} is not there")
-        if absent:
-            mend = f"Put them there, or correct {folder / 'source.yml'}."
-            raise WhetstoneError("\n".join([f"source {name} misses files in {data}:", *absent, mend]))
+    if require_files and source.missing:
+        absent = [f"  {key}: no file {path}" for key, path in source.missing.items()]
+        raise WhetstoneError(
+            "\n".join([f"source {name} misses files in {data}:", *absent, f"Put them there, or correct {folder / 'source.yml'}."])
+        )
     return source
 
 
 def load_spec(sql_dir: Path, name: str) -> SourceSpec:
-    """The source.yml of a source, without looking for its files.
-
-    Raises:
-        WhetstoneError: unknown source, or unusable source.yml.
-    """
+    """The source.yml of a source, without looking for its files; WhetstoneError: unknown source, or unusable source.yml."""
     known = sorted(path.parent.name for path in (sql_dir / "sources").glob("*/source.yml"))
     if name not in known:
         raise WhetstoneError(

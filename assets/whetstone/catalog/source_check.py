@@ -5,8 +5,6 @@ files; columns and types; the contract's rules and references on the rows. A tab
 with it. Row numbers count the rows of a SELECT's output, which follow the file's rows wherever the SELECT neither filters nor sorts.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
@@ -18,7 +16,7 @@ from typing import NamedTuple
 import duckdb
 
 from whetstone.catalog.contracts import CONTRACTS, GRADES, Contract
-from whetstone.catalog.reading import bad_rows, read_table, schema_problems, unknown_rows, unreadable
+from whetstone.catalog.reading import bad_rows, read_table, schema_problems, unreadable
 from whetstone.catalog.source import Source
 from whetstone.platform.errors import WhetstoneError
 
@@ -39,11 +37,9 @@ class Problem(NamedTuple):
 
 
 def check_source(source: Source, grades: Sequence[int] = GRADES) -> list[Problem]:
-    """Every problem in a source's files, files first; empty if the source can be built. Bad data never raises.
+    """Every problem of a source that was loaded without `require_files`, files first; empty if it can be built. Bad data never raises.
 
-    Args:
-        source: from `load_source(..., require_files=False)`.
-        grades: the grades that the source's guideline has.
+    `grades` are those that the source's guideline has.
     """
     problems = list(_file_problems(source))
     broken = {problem.file for problem in problems}
@@ -51,7 +47,7 @@ def check_source(source: Source, grades: Sequence[int] = GRADES) -> list[Problem
     with duckdb.connect(":memory:") as connection:
         for contract in CONTRACTS.values():
             keys = source.file_keys(contract.table)
-            if set(keys) & set(source.missing):
+            if source.missing.keys() & set(keys):
                 continue
             found = _read(connection, source, contract)
             if not found:
@@ -79,12 +75,9 @@ def render(problems: Sequence[Problem], per_kind: int = 20) -> str:
 
 
 def _file_problems(source: Source) -> Iterator[Problem]:
-    for key in source.missing:
-        name, mend = source.spec.files[key].path, f"put it into {source.data}, or correct files.{key}.path in source.yml"
+    for key, name in source.missing.items():
+        mend = f"put it into {source.data}, or correct `{key}` in source.yml"
         yield Problem(name, None, None, f"there is no file {name}", mend, "missing file")
-    if source.synonyms and not source.synonyms.is_file():
-        mend = f"put it into {source.data}, or take `synonyms` out of source.yml"
-        yield Problem(source.relative(source.synonyms), None, None, "there is no such synonyms file", mend, "missing file")
     for path in sorted({path for paths in source.files.values() for path in paths}):
         name = source.relative(path)
         try:
@@ -139,8 +132,8 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, source: Source, tab
     files = [(key, path) for key in source.file_keys(table) for path in source.files[key]]
     for key, path in files:
         name = source.relative(path)
-        if path.suffix in _NDJSON and (lines := _broken_lines(path)):
-            yield from (Problem(name, number, None, f"line {number}: {said}", _WHEN_COMPLETE, "broken JSON") for number, said in lines)
+        if path.suffix in _NDJSON and (lines := list(_broken_lines(path))):
+            yield from (Problem(name, number, None, said, _WHEN_COMPLETE, "broken JSON") for number, said in lines)
             continue
         try:
             alone = source.parameters(table) | {key: str(path)}
@@ -155,17 +148,15 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, source: Source, tab
             yield Problem(name, int(line[1]) if line else None, None, said, mend, "wrong type" if is_value else "unreadable file")
 
 
-def _broken_lines(path: Path) -> list[tuple[int, str]]:
+def _broken_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines from 1 of an NDJSON file that are not JSON; DuckDB stops at the first of them, and miscounts."""
-    broken = []
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             try:
                 if line.strip():
                     json.loads(line)
             except json.JSONDecodeError as error:
-                broken.append((number, f"not JSON: {error.msg} at character {error.colno}"))
-    return broken
+                yield number, f"line {number}: not JSON: {error.msg} at character {error.colno}"
 
 
 def _where(source: Source, table: str) -> str:
@@ -182,11 +173,8 @@ def _row_problems(
     if not source.is_skipped(table) and connection.table(f"landing_{table}").limit(1).fetchone() is None:
         mend = "fill the file, or leave an optional file out"
         yield Problem(where, None, None, f"{table}.sql gives no rows", mend, "empty file")
-    queries = [(rule.column, rule.kind, rule.mend, bad_rows(contract, rule.column, rule.condition)) for rule in contract.all_rules(grades)]
-    for column, parent in contract.references:
-        if parent in readable:
-            mend = f"add it to {parent}, or leave the row out; a build drops such rows"
-            queries.append((column, f"unknown {column.removesuffix('_id')}", mend, unknown_rows(contract, column, parent)))
-    for column, kind, mend, query in queries:
-        for row, shown in connection.execute(query).fetchall():
-            yield Problem(where, row, column, f"row {row} of {table}.sql's output: {kind}: {shown[:200]}", mend, kind)
+    for rule in contract.all_rules(grades):
+        if rule.parent is None or rule.parent in readable:
+            for row, shown in bad_rows(connection, contract, rule).fetchall():
+                said = f"row {row} of {table}.sql's output: {rule.kind}: {shown[:200]}"
+                yield Problem(where, row, rule.column, said, rule.mend, rule.kind)

@@ -8,8 +8,6 @@ A value that is missing or blank vanishes together with the separator *before* i
 White space is collapsed. Default `{title} | {category_1} > {category_2}`: [B] section 3, name and two levels of the path.
 """
 
-from __future__ import annotations
-
 import re
 import string
 
@@ -24,8 +22,7 @@ _SPACE = "\\x00-\\x20\x7f\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u30
 def text_sql(template: str = DEFAULT_TEMPLATE) -> str:
     """A DuckDB SQL expression over the columns of the products contract.
 
-    Raises:
-        WhetstoneError: an unknown placeholder, a bad cut or brace, or no `{title}`; the message names it.
+    WhetstoneError: an unknown placeholder, a bad cut or brace, or no `{title}`; the message names it.
     """
     try:
         pieces = list(string.Formatter().parse(template))

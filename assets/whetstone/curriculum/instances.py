@@ -15,8 +15,6 @@ The builders share their arguments: `positives` and `negatives` are tiers (`rand
 `positive_grade` is the lowest grade of a positive, `negatives_per_positive` the number drawn for each, `seed` that of every draw.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,13 +80,9 @@ class Material:
         return Ring(self.product_text)
 
     @cached_property
-    def _found_rows(self) -> Mapping[Any, Any]:
+    def found_rows(self) -> Mapping[Any, Any]:
         """Positions in `found` per query: the largest frame of all, so the sets of ids are only made query by query."""
         return self.found.groupby("query_id").indices
-
-    def found_ids(self, query: str) -> set[str]:
-        """Products that any run found for a query."""
-        return set(self.found["product_id"].iloc[self._found_rows.get(query, [])])
 
 
 def bce_instances(
@@ -96,18 +90,15 @@ def bce_instances(
 ) -> Instances:
     """Each positive once with label 1, each drawn negative once with label 0: query_id, product_id, tier, query, product, label."""
     rows, counts = _rows(material, seed, positives, positive_grade, negatives, negatives_per_positive)
-    pairs = {(row.query_id, row.product_id): (row.tier, 1.0) for row in rows}
-    for row in rows:
-        for tier, negative in row.negatives:
-            if (row.query_id, negative) in pairs:
-                counts["negative_drawn_twice"] += 1
-            else:
-                pairs[row.query_id, negative] = (tier, 0.0)
-    frame = pd.DataFrame([(*pair, *rest) for pair, rest in pairs.items()], columns=["query_id", "product_id", "tier", "label"])
-    frame.insert(3, "query", frame["query_id"].map(material.query_text.__getitem__))
-    frame.insert(4, "product", frame["product_id"].map(material.product_text.__getitem__))
+    pairs = [(row.query_id, row.product_id, row.tier, 1.0) for row in rows]
+    pairs += [(row.query_id, negative, tier, 0.0) for row in rows for tier, negative in row.negatives]
+    drawn = pd.DataFrame(pairs, columns=["query_id", "product_id", "tier", "label"])
+    frame = drawn.drop_duplicates(["query_id", "product_id"])
+    counts["negative_drawn_twice"] = len(drawn) - len(frame)
+    frame.insert(3, "query", frame["query_id"].map(material.query_text))
+    frame.insert(4, "product", frame["product_id"].map(material.product_text))
     frame = frame.sort_values(["query_id", "label", "product_id"], ascending=[True, False, True], ignore_index=True)
-    return Instances(frame.astype({"label": "float64"}), dict(counts))
+    return Instances(frame.astype({"label": "float64"}), dict(+counts))
 
 
 def mnr_instances(
@@ -116,11 +107,9 @@ def mnr_instances(
     """Positives with the same number of negatives each, for an in-batch softmax.
 
     A query with fewer negatives than asked for repeats them in turn. One without any takes random products if `random` is among the
-    tiers, so that its positives still learn from the batch; otherwise its rows are left out and counted.
-
-    Returns:
-        query_id, product_id, tier, negative_id_1 .. negative_id_n, relevant_ids (every known relevant product of the query, which the batch
-        sampler keeps out of other rows), query, product, negative_1 .. negative_n.
+    tiers, so that its positives still learn from the batch; otherwise its rows are left out and counted. Columns: query_id, product_id,
+    tier, negative_id_1 .. negative_id_n, relevant_ids (every known relevant product of the query, which the batch sampler keeps out of
+    other rows), query, product, negative_1 .. negative_n.
     """
     rows, counts = _rows(material, seed, positives, positive_grade, negatives, negatives_per_positive)
     complete = [row for row in rows if len(row.negatives) == negatives_per_positive]
@@ -162,16 +151,19 @@ def _rows(
         duplicate_pair=len(known) - len(pairs),
         positive_below_grade=len(candidates) - len(chosen),
     )
-    mined = {query: group for query, group in pairs[pairs["tier"].isin(negatives)].groupby("query_id")}
+    mined = {
+        query: list(zip(group["tier"], group["product_id"], strict=True))
+        for query, group in pairs[pairs["tier"].isin(negatives)].groupby("query_id")
+    }
     rows: list[_Row] = []
     for key, group in chosen.groupby("query_id"):
         query = str(key)
         relevant_texts = {texts.get(product) for product in material.relevant_ids[query]}
-        pool: list[tuple[str, str]] = []
-        if key in mined:
-            pool = [pair for pair in _shuffled(mined[key], seed) if texts[pair[1]] not in relevant_texts]
-            counts["negative_is_relevant_by_id_or_text"] += len(mined[key]) - len(pool)
-        blocked = material.found_ids(query)
+        pool = [pair for pair in mined.get(query, []) if texts[pair[1]] not in relevant_texts]
+        counts["negative_is_relevant_by_id_or_text"] += len(mined.get(query, [])) - len(pool)
+        # In an order that is random, but the same for a pair whatever else is mined.
+        pool.sort(key=lambda pair: (stable_hash(seed, query, pair[1]), pair[1]))
+        blocked = set(material.found["product_id"].iloc[material.found_rows.get(query, [])])
         for place, (product, tier) in enumerate(sorted(zip(group["product_id"], group["tier"], strict=True))):
             drawn = [pool[(place * per_positive + slot) % len(pool)] for slot in range(per_positive)] if pool else []
             if RANDOM in negatives and not pool:
@@ -187,21 +179,14 @@ def _rows(
     return rows, +counts
 
 
-def _shuffled(mined: pd.DataFrame, seed: int) -> list[tuple[str, str]]:
-    """(tier, product_id) of one query's pairs in an order that is random, but the same for a pair whatever else is mined."""
-    query = mined["query_id"].iloc[0]
-    return sorted(zip(mined["tier"], mined["product_id"], strict=True), key=lambda pair: (stable_hash(seed, query, pair[1]), pair[1]))
-
-
 def _wide(material: Material, rows: Iterable[_Row], width: int) -> pd.DataFrame:
     """Rows with `width` negatives side by side."""
-    text_of = material.product_text.__getitem__
     ids = [f"negative_id_{number}" for number in range(1, width + 1)]
     wide = [(row.query_id, row.product_id, row.tier, *(negative for _, negative in row.negatives)) for row in rows]
     frame = pd.DataFrame(wide, columns=["query_id", "product_id", "tier", *ids])
     frame["relevant_ids"] = [sorted(material.relevant_ids[query]) for query in frame["query_id"]]
-    frame["query"] = frame["query_id"].map(material.query_text.__getitem__)
-    frame["product"] = frame["product_id"].map(text_of)
+    frame["query"] = frame["query_id"].map(material.query_text)
+    frame["product"] = frame["product_id"].map(material.product_text)
     for name in ids:
-        frame[name.replace("_id", "")] = frame[name].map(text_of)
+        frame[name.replace("_id", "")] = frame[name].map(material.product_text)
     return frame

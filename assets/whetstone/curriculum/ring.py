@@ -5,8 +5,6 @@ product that is added or removed only moves the draws that end in its own arc; a
 length, so some products are drawn more often than others, but independently of what they are.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b

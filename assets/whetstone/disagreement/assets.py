@@ -41,8 +41,7 @@ def channel_overlap(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     from whetstone.platform.plots import embed, figure_png
 
     category = context.partition_key
-    found = warehouse.table("marts.disagreement_sets", category)
-    table = overlap({c.name: found.loc[found[f"{c.name}_rank"].notna(), ["query_id", "product_id"]] for c in CHANNELS})
+    table = overlap(warehouse.table("marts.disagreement_sets", category), [channel.name for channel in CHANNELS])
     written = warehouse.replace("marts.channel_overlap", table, category)
     shares = {f"overlap_{row['left']}_{row['right']}": float(row["overlap"]) for _, row in table.iterrows() if row["count_queries"]}
     return result(written, metadata={**shares, "heat_map": dg.MetadataValue.md(embed(figure_png(heatmap(table)), "overlap"))})

@@ -6,34 +6,26 @@ Of the two sets A and B of products found for a query:
 Both are averaged over the queries for which either channel found something; where one found nothing they are 0. [A] is arXiv 2606.23911.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from whetstone.platform.errors import WhetstoneError
 
-PAIR = ["query_id", "product_id"]
-
-
-def overlap(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def overlap(found: pd.DataFrame, channels: Sequence[str]) -> pd.DataFrame:
     """Overlap of every pair of channels: left, right, overlap, jaccard (null without queries), count_queries; in their order.
 
-    Runs (query_id, product_id) are cut to the depth to compare at. WhetstoneError: one has a product twice for a query.
+    `found` has a row for each query and product that any channel found: query_id, and `<channel>_rank` of each, null where it didn't.
     """
-    for name, run in runs.items():
-        if run.duplicated(PAIR).any():
-            raise WhetstoneError(f"the run of channel {name!r} has a product twice for one query; a run holds each once")
+    has = found.set_index("query_id")[[f"{name}_rank" for name in channels]].notna().set_axis(list(channels), axis=1)
     rows = []
-    for left, right in combinations(runs, 2):
-        both = runs[left][PAIR].merge(runs[right][PAIR])
-        found = {"left": runs[left], "right": runs[right], "both": both}
-        sizes = pd.DataFrame({name: run["query_id"].value_counts() for name, run in found.items()}).fillna(0)
-        smaller = sizes[["left", "right"]].min(axis=1)
-        shares = (sizes["both"] / smaller.where(smaller > 0)).fillna(0)
-        jaccard = sizes["both"] / (sizes["left"] + sizes["right"] - sizes["both"])
+    for left, right in combinations(channels, 2):
+        either = has[has[left] | has[right]]
+        sizes = either.assign(both=either[left] & either[right]).groupby("query_id").sum()
+        shares = (sizes["both"] / sizes[[left, right]].min(axis=1)).fillna(0)
+        jaccard = sizes["both"] / (sizes[left] + sizes[right] - sizes["both"])
         rows.append((left, right, shares.mean(), jaccard.mean(), len(sizes)))
     return pd.DataFrame(rows, columns=["left", "right", "overlap", "jaccard", "count_queries"])
 

@@ -9,8 +9,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 QUERY_BLOCK = 256
-DECIMALS = 12
-"""Cosines that differ only by the order of addition are the same."""
+DECIMALS = 12  # cosines that differ only by the order of addition are the same
 
 
 def token_similar(

@@ -1,6 +1,7 @@
 """Wiring of training: each stage of the recipe is an asset whose artifact is an ordinary sentence-transformers folder."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -68,13 +69,15 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
             relevant=warehouse.read(relevant, {"grade": guideline.relevant_grade}),
             found=warehouse.read(" union ".join(f"select query_id, product_id from {run}" for run in runs)),
         )
-        dev = build_dev_set(queries, products, judgments, guideline.gains, seed=recipe.seed)
+        graded = warehouse.read("select query_id, product_id, grade from marts.grades where split = 'dev'")
+        is_judged = judgments["query_id"].isin(queries.loc[queries["split"] == "dev", "query_id"]).any()
+        dev = build_dev_set(queries, products, judgments if is_judged else graded, guideline.gains, seed=recipe.seed)
         instances, counts = stage_instances(stage, material, recipe.seed)
         inputs = {
             "start": start.version,
             "stage": stage.fingerprint,
             "instances": frame_version(instances),
-            "dev": dev.version,
+            "dev": dev.version if dev else None,
             "seed": recipe.seed,
         }
 
@@ -84,13 +87,15 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
 
         made = artifacts.make("checkpoint", inputs, train)
         facts = made.facts
-        plot = plot_training(facts["loss_curve"], facts["dev_curve"], facts["best_step"], stage.name)
+        measured: dict[str, Any] = {}
+        if facts["dev_curve"]:
+            plot = plot_training(facts["loss_curve"], facts["dev_curve"], facts["best_step"], stage.name)
+            measured["training"] = dg.MetadataValue.md(embed(figure_png(plot), "loss and dev curves"))
+            measured |= {"dev_ndcg@10": facts["dev_metric"], "dev_ndcg@10_start": facts["dev_curve"][0][1]}
         return result(
             artifact=made,
             metadata={
-                "training": dg.MetadataValue.md(embed(figure_png(plot), "loss and dev curves")),
-                "dev_ndcg@10": facts["dev_metric"],
-                "dev_ndcg@10_start": facts["dev_curve"][0][1],
+                **measured,
                 **{name: facts[name] for name in ("best_step", "steps", "instances")},
                 "skipped": facts["skipped"] or "no",
                 "learned": dg.MetadataValue.json(facts["learned"]),

@@ -81,10 +81,5 @@ class Recipe(Declared):
 
 
 def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
-    """The recipe in the file `name`.yml of a folder, by default of those that are shipped.
-
-    Raises:
-        WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is missing, unknown or out
-            of range (the message names file and field).
-    """
+    """The recipe in the file `name`.yml of a folder, by default of those that are shipped; WhetstoneError: as in `load_named`."""
     return load_named(Recipe, "recipe", name, folder)

@@ -16,7 +16,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from whetstone.curriculum.instances import Instances, Material, bce_instances, mnr_instances, text_columns, triplet_instances
-from whetstone.encoder.dev_evaluator import METRIC, DevEvaluator, DevSet
+from whetstone.encoder.dev_evaluator import DevSet
 from whetstone.encoder.losses import build_loss
 from whetstone.encoder.recipes import Stage
 from whetstone.encoder.samplers import conflict_free
@@ -39,18 +39,18 @@ from whetstone.platform.weights import encoder_folder
 BUILDERS = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
 
 
-@dataclass(frozen=True)
+@dataclass
 class StageResult:
     """What a stage did; curves are (step, value), `learned` are the parameters of the loss itself."""
 
-    loss_curve: list[tuple[int, float]]
-    dev_curve: list[tuple[int, float]]
-    best_step: int
-    dev_metric: float
-    steps: int
     instances: int
-    skipped: str | None
-    learned: dict[str, float]
+    loss_curve: list[tuple[int, float]] = field(default_factory=list)
+    dev_curve: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int = 0
+    dev_metric: float = -1.0  # under any NDCG: nothing was measured
+    steps: int = 0
+    skipped: str | None = None
+    learned: dict[str, float] = field(default_factory=dict)
 
 
 def stage_instances(stage: Stage, material: Material, seed: int) -> Instances:
@@ -70,7 +70,7 @@ def train_stage(
     start: str | Path,
     stage: Stage,
     instances: pd.DataFrame,
-    dev: DevSet,
+    dev: DevSet | None,
     *,
     seed: int,
     device: str = "auto",
@@ -79,28 +79,23 @@ def train_stage(
     """Train the model in `start` on rows of `stage_instances` and leave the weights that are best on `dev` in `folder`.
 
     `seed` is that of shuffling and dropout: same seed, same weights (on one thread and the same machine).
-
-    Raises:
-        WhetstoneError: there is no such start, or the loss became infinite or not a number.
+    WhetstoneError: there is no such start, or the loss became infinite or not a number.
     """
     # a model of its own: `load_encoder` shares what it loads, and training changes the weights in place
     model = SentenceTransformer(str(encoder_folder(str(start))), device=pick_device(device))
-    choice = _BestOnDev(model, DevEvaluator(dev), stage, folder, progress)
+    result = StageResult(len(instances))
+    if dev is None:
+        result.skipped = "no dev query has a graded product, so no checkpoint can be chosen: the weights of the start pass through"
+        model.save_pretrained(str(folder), create_model_card=False)
+        return result
+    choice = _BestOnDev(model, dev, stage, folder, result, progress)
     choice.judge(0)
-    skipped = None
     if len(instances) < stage.min_instances:
-        skipped = f"{len(instances)} instances are fewer than min_instances = {stage.min_instances}: the weights of the start pass through"
-    learned = {} if skipped else _train(model, stage, instances, choice, seed)
-    return StageResult(
-        loss_curve=choice.loss_curve,
-        dev_curve=choice.dev_curve,
-        best_step=choice.best_step,
-        dev_metric=choice.best,
-        steps=choice.dev_curve[-1][0],
-        instances=len(instances),
-        skipped=skipped,
-        learned=learned,
-    )
+        few = f"{len(instances)} instances are fewer than min_instances = {stage.min_instances}"
+        result.skipped = f"{few}: the weights of the start pass through"
+    else:
+        result.learned = _train(model, stage, instances, choice, seed)
+    return result
 
 
 def _train(model: SentenceTransformer, stage: Stage, instances: pd.DataFrame, choice: _BestOnDev, seed: int) -> dict[str, float]:
@@ -150,21 +145,19 @@ class _Trainer(SentenceTransformerTrainer):
 class _BestOnDev(TrainerCallback):
     """Judges the weights on dev at evenly spread steps, keeps the best in `folder`, collects both curves and shows progress."""
 
-    def __init__(self, model: SentenceTransformer, evaluator: DevEvaluator, stage: Stage, folder: Path, progress: bool) -> None:
-        self.model, self.evaluator, self.stage, self.folder, self.progress = model, evaluator, stage, folder, progress
-        self.loss_curve: list[tuple[int, float]] = []
-        self.dev_curve: list[tuple[int, float]] = []
-        self.best, self.best_step = -math.inf, 0
+    def __init__(self, model: SentenceTransformer, dev: DevSet, stage: Stage, folder: Path, result: StageResult, progress: bool) -> None:
+        self.model, self.dev, self.stage, self.folder, self.result, self.progress = model, dev, stage, folder, result, progress
         self.start = {name: weight.detach().clone() for name, weight in model.named_parameters()} if stage.weight_averaging else {}
 
     def judge(self, step: int) -> None:
         """Evaluate and, if better than everything before, save. Equally good later weights are not better."""
         training = self.model.training
         with averaged(self.model, self.start, self.stage.weight_averaging):
-            value = self.evaluator(self.model)[METRIC]
-            self.dev_curve.append((step, value))
-            if value > self.best:
-                self.best, self.best_step = value, step
+            value = self.dev.ndcg(self.model)
+            self.result.dev_curve.append((step, value))
+            self.result.steps = step
+            if value > self.result.dev_metric:
+                self.result.dev_metric, self.result.best_step = value, step
                 self.model.save_pretrained(str(self.folder), create_model_card=False)
         self.model.train(training)
 
@@ -178,7 +171,7 @@ class _BestOnDev(TrainerCallback):
         self.bar.update()
         if state.global_step in self.when:
             self.judge(state.global_step)
-            self.bar.set_postfix({METRIC: f"{self.dev_curve[-1][1]:.4f}", "best": f"{self.best:.4f}"})
+            self.bar.set_postfix({"ndcg@10": f"{self.result.dev_curve[-1][1]:.4f}", "best": f"{self.result.dev_metric:.4f}"})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         """Collect the loss; a broken one ends the training instead of spoiling the weights in silence."""
@@ -186,7 +179,7 @@ class _BestOnDev(TrainerCallback):
             if not math.isfinite(logs["loss"]):
                 problem = f"the loss is {logs['loss']} at step {state.global_step}; lower its learning_rate"
                 raise WhetstoneError(f"stage {self.stage.name}: {problem}")
-            self.loss_curve.append((state.global_step, logs["loss"]))
+            self.result.loss_curve.append((state.global_step, logs["loss"]))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.bar.close()

@@ -68,7 +68,7 @@ def champion(
 ) -> dg.MaterializeResult:
     """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
     from whetstone.evaluation.contestants import encoders_of
-    from whetstone.evaluation.gate import decide
+    from whetstone.evaluation.gate import decide, undecided
     from whetstone.evaluation.report import report_json
 
     registry = registry_of(settings)
@@ -76,10 +76,12 @@ def champion(
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
     versions = encoders_of(table)
     before = next((name for name, version in versions.items() if version == current.version), None)
+    if table.empty:
+        before, versions = current.name, {current.name: current.version}
     if before is None:
         raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
     candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
-    decision = decide(table[table["system"].isin([before, *candidates])], candidates, before)
+    decision = undecided(current.name) if table.empty else decide(table[table["system"].isin([before, *candidates])], candidates, before)
     version = versions[decision.champion]
     facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
     written = {**facts, "comparisons": decision.comparisons}
@@ -100,7 +102,8 @@ def champion(
     group="evaluation",
     kinds={"python"},
     deps=[
-        *("marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grades", "marts.curriculum_tiers"),
+        *("marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grade_proposals", "marts.grades", "marts.grade_audit"),
+        *("models.calibration", "marts.curriculum_tiers"),
         *("raw.queries", "raw.judgments", "staging.products"),
     ],
     uses=["seed"],
@@ -117,11 +120,13 @@ def report(
     from whetstone.evaluation.pages import report_html, report_markdown, table_text
     from whetstone.evaluation.publish import gather
     from whetstone.evaluation.report import report_json
+    from whetstone.grading.summary import plots as grading_plots
     from whetstone.platform.plots import embed, figure_png
 
     decision = artifacts.open(artifact_name(context.instance, "models.champion")).facts
-    made = gather(warehouse.read, settings, decision, datetime.now(UTC).isoformat(timespec="seconds"))
-    plots = report_plots(made)
+    calibrated = artifacts.open(artifact_name(context.instance, "models.calibration")).facts
+    made = gather(warehouse.read, settings, decision, calibrated, datetime.now(UTC).isoformat(timespec="seconds"))
+    plots = {**report_plots(made), **grading_plots(calibrated)}
     if made["overlap"]:
         plots["Overlap of the channels' finds"] = figure_png(heatmap(pd.DataFrame(made["overlap"])))
 
@@ -134,12 +139,6 @@ def report(
     folder = settings.root / "report"  # a copy where people look for it
     for page in ("report.json", "report.md", "report.html"):
         atomic_write(folder / page, (published.path / page).read_bytes())
-    caption, plot = next(iter(plots.items()))
-    return result(
-        artifact=published,
-        metadata={
-            "report": dg.MetadataValue.path(str(folder / "report.html")),
-            "table": dg.MetadataValue.md(f"```\n{table_text(made)}```"),
-            "ndcg_at_10": dg.MetadataValue.md(embed(plot, caption)),
-        },
-    )
+    pictures = {caption: dg.MetadataValue.md(embed(plot, caption)) for caption, plot in list(plots.items())[:1]}
+    shown = {"report": dg.MetadataValue.path(str(folder / "report.html")), "table": dg.MetadataValue.md(f"```\n{table_text(made)}```")}
+    return result(artifact=published, metadata={**shown, **pictures})

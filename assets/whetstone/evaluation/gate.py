@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from whetstone.evaluation.significance import Difference, paired
+from whetstone.evaluation.significance import paired
 from whetstone.evaluation.systems import SEGMENTS, check_per_query, values_of
 from whetstone.platform.errors import WhetstoneError
 
@@ -43,9 +43,7 @@ def decide(per_query_dev: pd.DataFrame, candidates: Sequence[str], champion: str
 
     `per_query_dev` has system, query_id, split (dev alone), segment and ndcg@10 of the champion and every candidate; `alpha` is the level
     of the no-harm test on a segment.
-
-    Raises:
-        WhetstoneError: rows of another split than dev, a candidate named twice or being the champion, a system without results.
+    WhetstoneError: rows of another split than dev, a candidate named twice or being the champion, a system without results.
     """
     if others := sorted(set(per_query_dev["split"]) - {"dev"}):
         raise WhetstoneError(f"champion gate: results of the split {', '.join(others)}; the gate reads dev queries alone")
@@ -68,30 +66,36 @@ def decide(per_query_dev: pd.DataFrame, candidates: Sequence[str], champion: str
     )
 
 
+def undecided(champion: str) -> Decision:
+    """The decision where no dev query has a human judgment: nothing changes."""
+    reason = f"{champion} stays the champion: no dev query has a human judgment, so nothing can be compared."
+    return Decision(False, champion, champion, None, reason, [])
+
+
 class _Trial:
     """One candidate against the champion: overall and on every segment."""
 
     def __init__(self, per_query: pd.DataFrame, candidate: str, champion: str, alpha: float) -> None:
         self.candidate, self.champion, self.alpha = candidate, champion, alpha
-        values = pd.DataFrame({name: values_of(per_query, name, METRIC) for name in (candidate, champion)})
-        self.means = values.mean()
-        segment = per_query[per_query["system"] == candidate].sort_values("query_id")["segment"].to_numpy()
+        values = {"new": values_of(per_query, candidate, METRIC), "old": values_of(per_query, champion, METRIC)}
+        segment = per_query[per_query["system"] == candidate].sort_values("query_id")["segment"]
         # Queries where the metric is undefined for either say nothing, so the pairs count, not the rows.
-        counts = {name: len(values[segment == name].dropna()) for name in SEGMENTS}
-        self.skipped = [name for name, count in counts.items() if count < FEWEST_QUERIES]
-        self.overall = self._paired(values)
-        self.segments = {name: self._paired(values[segment == name]) for name in SEGMENTS if name not in self.skipped}
-        self.gain = self.overall.difference if self.overall.count else -float("inf")  # without a shared query: last
-        self.harmed = [name for name, each in self.segments.items() if each.difference < 0 and each.p < alpha]
+        pairs = pd.DataFrame({**values, "segment": segment.to_numpy()}).dropna()
+        parts = {"all": pairs, **{name: pairs[pairs["segment"] == name] for name in SEGMENTS}}
+        self.skipped = [name for name in SEGMENTS if len(parts[name]) < FEWEST_QUERIES]
+        self.means = pairs[["new", "old"]].mean()
+        self.parts = {
+            name: paired(part["new"].to_numpy(), part["old"].to_numpy(), SEED) for name, part in parts.items() if name not in self.skipped
+        }
+        self.overall = self.parts["all"]
+        self.segments = {name: each for name, each in self.parts.items() if name != "all"}
+        self.gain = self.overall.mean if self.overall.count else -float("inf")  # without a shared query: last
+        self.harmed = [name for name, each in self.segments.items() if each.mean < 0 and each.p < alpha]
         self.passes = self.gain > 0 and not self.harmed
-
-    def _paired(self, values: pd.DataFrame) -> Difference:
-        return paired(values[self.candidate].to_numpy(), values[self.champion].to_numpy(), SEED)
 
     def rows(self) -> list[dict[str, object]]:
         names = {"system": self.candidate, "against": self.champion, "metric": METRIC}
-        parts = {"all": self.overall, **self.segments}
-        return [{**names, "segment": segment, **each.figures, "queries": each.count} for segment, each in parts.items()]
+        return [{**names, "segment": segment, **each.figures, "queries": each.count} for segment, each in self.parts.items()]
 
     def sentence(self, is_best: bool) -> str:
         if not self.overall.count:
@@ -104,13 +108,13 @@ class _Trial:
             verdict = f"is significantly worse (alpha {self.alpha:g}) on {_and(self.harmed)}"
         else:
             verdict = "is not better"
-        parts = [f"{name} {each.difference:+.4f}, p = {each.p:.4f}" for name, each in self.segments.items()]
+        parts = [f"{name} {each.mean:+.4f}, p = {each.p:.4f}" for name, each in self.segments.items()]
         if self.skipped:
             parts.append(f"not tested for want of {FEWEST_QUERIES} scored queries: {_and(self.skipped)}")
         interval = f" [{self.overall.low:+.4f}, {self.overall.high:+.4f}]" if self.overall.count > 1 else ""
         return (
-            f"{self.candidate} {verdict}: {self.means[self.candidate]:.4f} against {self.means[self.champion]:.4f}, "
-            f"{self.overall.difference:+.4f}{interval}, p = {self.overall.p:.4f}, {self.overall.count} queries ({'; '.join(parts)})"
+            f"{self.candidate} {verdict}: {self.means['new']:.4f} against {self.means['old']:.4f}, "
+            f"{self.overall.mean:+.4f}{interval}, p = {self.overall.p:.4f}, {self.overall.count} queries ({'; '.join(parts)})"
         )
 
 

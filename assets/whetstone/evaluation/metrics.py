@@ -53,12 +53,9 @@ def evaluate_run(
     `judgments` (query_id, product_id, grade) of other queries are ignored; `gains` maps every judged grade to its gain (>= 0), products of
     `relevant_grade` or better are relevant, and `cutoffs` are the depths k of NDCG, recall and precision.
 
-    Returns:
-        One row per query, in their order: query_id and `metric_names(cutoffs)`, each in [0, 1] or NaN where undefined (see the module).
-
-    Raises:
-        WhetstoneError: a repeated query or pair, a query in the run that was not asked for, ranks with gaps, a grade without a gain,
-            a negative gain, a cutoff below 1.
+    Returns one row per query, in their order: query_id and `metric_names(cutoffs)`, each in [0, 1] or NaN where undefined (see the module).
+    WhetstoneError: a repeated query or pair, a query in the run that was not asked for, ranks with gaps, a grade without a gain, a negative
+    gain, a cutoff below 1.
     """
     if min(cutoffs, default=1) < 1:
         raise WhetstoneError(f"cutoffs {list(cutoffs)}: a cutoff is a number of products, at least 1")

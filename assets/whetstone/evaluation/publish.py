@@ -11,6 +11,7 @@ from whetstone.evaluation.contestants import LABEL_NDCG, encoders_of
 from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.report import SPLITS, Report, build_report
 from whetstone.evaluation.systems import compare, summarise
+from whetstone.grading import summary as grading
 from whetstone.platform.settings import Settings
 
 COMPARED = ("ndcg@10", "recall@100", "mrr", "embarrassing@10")
@@ -24,9 +25,6 @@ select
     (select count(*) from raw.queries where split = 'test') as test
 """
 FURTHER = {
-    "annotators": """
-        select settled_by as annotator, count(*) as grades, avg(confidence) as mean_confidence from marts.grades group by 1 order by 1
-    """,
     "tiers": """
         select tier, count(*) as pairs, count(distinct query_id) as queries from marts.curriculum_tiers group by 1 order by 1
     """,
@@ -41,8 +39,13 @@ FURTHER = {
 }
 
 
-def gather(read: Callable[[str], pd.DataFrame], settings: Settings, decision: Mapping[str, Any], created_at: str) -> Report:
-    """The report on the test queries; `read` is the warehouse's, `decision` the gate's: promoted, champion, before, reason."""
+def gather(
+    read: Callable[[str], pd.DataFrame], settings: Settings, decision: Mapping[str, Any], calibrated: Mapping[str, Any], created_at: str
+) -> Report:
+    """The report on the test queries, without systems where none of them is judged.
+
+    `read` is the warehouse's, `decision` the gate's (promoted, champion, before, reason), `calibrated` what `grading.calibrate` found.
+    """
     table = read("select * from marts.evaluation where split = 'test' order by place, query_id")
     champion, before = decision["champion"], decision["before"]
     versions = encoders_of(table)
@@ -53,6 +56,7 @@ def gather(read: Callable[[str], pd.DataFrame], settings: Settings, decision: Ma
     pairs += [(name, before) for name in checkpoints if before not in (name, "base")]
     pairs += [(champion, other) for other in ("bm25", "hybrid_base")]
     pairs += [("hybrid_champion", other) for other in ("bm25", "base", "hybrid_base")]
+    pairs = [] if table.empty else pairs
     counts = {str(name): int(count) for name, count in read(COUNTS).iloc[0].items()}
     return build_report(
         source=settings.source,
@@ -63,5 +67,9 @@ def gather(read: Callable[[str], pd.DataFrame], settings: Settings, decision: Ma
         champion=champion,
         promoted=bool(decision["promoted"]),
         reason=decision["reason"],
-        further={**{key: read(query).to_dict(orient="records") for key, query in FURTHER.items()}, "versions": versions},
+        further={
+            **grading.sections(read, calibrated),
+            **{key: read(query).to_dict(orient="records") for key, query in FURTHER.items()},
+            "versions": versions,
+        },
     )

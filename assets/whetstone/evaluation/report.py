@@ -50,7 +50,7 @@ def build_report(
     Returns JSON types alone, NaN and infinity as None. A baseline or a key of the contract that is missing, or a further key that hides
     one of the contract, is a WhetstoneError.
     """
-    if missing := [name for name in ALWAYS if name not in systems]:
+    if systems and (missing := [name for name in ALWAYS if name not in systems]):
         raise WhetstoneError(f"report: systems lacks {', '.join(missing)}; evaluate the baselines too")
     if hidden := sorted(set(CONTRACT) & set(further or {})):
         raise WhetstoneError(f"report: further key {hidden[0]!r} would hide one of the contract; name it otherwise")

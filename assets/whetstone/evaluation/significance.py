@@ -37,19 +37,15 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """Mean of a - b over the `count` queries where both are defined, its interval, and the p of "no difference"."""
 
-    difference: float
-    low: float
-    high: float
     p: float
-    count: int
 
     @property
     def figures(self) -> dict[str, object]:
         """What a row of comparisons holds of it."""
-        return {"difference": self.difference, "low": self.low, "high": self.high, "p": self.p}
+        return {"difference": self.mean, "low": self.low, "high": self.high, "p": self.p}
 
 
 def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES) -> list[Interval]:
@@ -77,11 +73,6 @@ def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES) ->
     return [Interval(float(mean), float(low), float(high), int(n)) for mean, low, high, n in zip(means, *bounds, counts, strict=True)]
 
 
-def bootstrap_mean(values: Floats, seed: int, *, resamples: int = RESAMPLES) -> Interval:
-    """`bootstrap_means` of a single column, (n_queries,)."""
-    return bootstrap_means(values[:, None], seed, resamples=resamples)[0]
-
-
 def paired(a: Floats, b: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> Difference:
     """Compare a metric of two systems, (n_queries,) each in the same order of queries, NaN where undefined.
 
@@ -92,9 +83,8 @@ def paired(a: Floats, b: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERN
         raise WhetstoneError(f"paired comparison of {a.shape} with {b.shape} values: score both systems on the same queries")
     differences = a - b
     differences = differences[~np.isnan(differences)]
-    interval = bootstrap_mean(differences, seed)
-    p = _sign_flip_p(differences, np.random.default_rng(seed), sign_patterns)
-    return Difference(interval.mean, interval.low, interval.high, p, interval.count)
+    (interval,) = bootstrap_means(differences[:, None], seed)
+    return Difference(**vars(interval), p=_sign_flip_p(differences, np.random.default_rng(seed), sign_patterns))
 
 
 def _sign_flip_p(differences: Floats, rng: np.random.Generator, sign_patterns: int) -> float:

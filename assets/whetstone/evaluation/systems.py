@@ -15,6 +15,7 @@ import pandas as pd
 
 from whetstone.evaluation.significance import bootstrap_means, paired
 from whetstone.platform.errors import WhetstoneError
+from whetstone.retrieval.ranking import top_k
 
 BASELINES = ("random", "dictionary", "bm25", "base", "hybrid_base")
 LAST = "hybrid_champion"
@@ -32,18 +33,11 @@ def random_run(query_ids: Sequence[str], product_ids: Sequence[str], depth: int,
 
     A query's draw depends on the seed, the query and the set of products alone, not on other queries or any order.
     """
-    products = np.array(sorted(set(product_ids)), dtype=object)
+    products = sorted(set(product_ids))
     size = min(depth, len(products))
-    ranks = np.arange(1, size + 1)
-    drawn = [products[_query_rng(query, seed).choice(len(products), size, replace=False)] for query in query_ids]
-    return pd.DataFrame(
-        {
-            "query_id": np.repeat(np.array(query_ids, dtype=object), size),
-            "product_id": np.concatenate([np.array([], dtype=object), *drawn]),
-            "rank": np.tile(ranks, len(drawn)),
-            "score": np.tile(size + 1.0 - ranks, len(drawn)),
-        }
-    )
+    scores = np.arange(size, 0.0, -1.0)
+    draws = ((_query_rng(query, seed).choice(len(products), size, replace=False), scores) for query in query_ids)
+    return top_k(draws, products, query_ids, size)
 
 
 def summarise(per_query: pd.DataFrame, metrics: Sequence[str], seed: int = 0) -> dict[str, dict[str, object]]:
@@ -90,14 +84,11 @@ def check_per_query(per_query: pd.DataFrame) -> None:
     if not strange.empty:
         query, segment = strange.iloc[0][["query_id", "segment"]]
         raise WhetstoneError(f"query {query!r} is in segment {segment!r}; segments are {', '.join(SEGMENTS)}")
-    repeated = per_query[per_query.duplicated(["system", "query_id"])]
-    if not repeated.empty:
-        system, query = repeated.iloc[0][["system", "query_id"]]
-        raise WhetstoneError(f"system {system!r} has query {query!r} twice; keep one row per system and query")
-    all_queries = set(per_query["query_id"])
-    for system, queries in per_query.groupby("system", sort=False)["query_id"]:
-        if missing := all_queries.difference(queries):
-            lacking = f"{len(missing)} of {len(all_queries)} queries, {min(missing)!r} among them"
+    for system, times in pd.crosstab(per_query["query_id"], per_query["system"]).items():
+        if (times > 1).any():
+            raise WhetstoneError(f"system {system!r} has query {times.idxmax()!r} twice; keep one row per system and query")
+        if len(missing := times.index[times == 0]):
+            lacking = f"{len(missing)} of {len(times)} queries, {missing[0]!r} among them"
             raise WhetstoneError(f"system {system!r} lacks {lacking}; evaluate every system on the same queries")
 
 

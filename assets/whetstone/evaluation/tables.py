@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,35 +53,30 @@ def sections(report: Report) -> list[Section]:
     verdict = "Promoted." if report["promotion"]["promoted"] else "Not promoted."
     return [
         Section("Champion", [f"Champion: {report['champion']}. {verdict}", report["promotion"]["reason"]]),
+        *(_measured(report) if report["systems"] else [Section("Systems", ["No test query has a human judgment: nothing is measured."])]),
+        *(_further(key, value) for key, value in report.items() if key not in CONTRACT and (value or value == 0)),
+    ]
+
+
+def _measured(report: Report) -> list[Section]:
+    return [
         Section("Systems", [HOW_TO_READ], main_table(report)),
         Section("Segments", [], _segment_table(report)),
         Section("Comparisons", [HOW_COMPARED], _comparison_table(report)),
         Section("All metrics", ["Means."], _all_metrics_table(report)),
-        *(_further(key, value) for key, value in report.items() if key not in CONTRACT and (value or value == 0)),
     ]
 
 
 def main_table(report: Report, with_interval: Collection[str] = WITH_INTERVAL) -> Table:
     """System by the main metrics, the champion marked with an asterisk."""
-    systems = report["systems"].items()
-    rows = [[_marked(name, report), *(_cell(system[metric], metric in with_interval) for metric in MAIN)] for name, system in systems]
-    return Table(["system", *MAIN], rows)
-
-
-def metrics_of(report: Report) -> list[str]:
-    """Metrics of the first system, in order (all systems have the same)."""
-    first = next(iter(report["systems"].values()))
-    return [name for name, value in first.items() if isinstance(value, Mapping) and "mean" in value]
-
-
-def printable(value: str) -> str:
-    """One line without control characters, which a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in value)
+    return Table(
+        ["system", *MAIN], [[_marked(name, report), *_cells(each, MAIN, with_interval)] for name, each in report["systems"].items()]
+    )
 
 
 def _segment_table(report: Report) -> Table:
     rows = [
-        [_marked(name, report), segment, f"{figures['queries']:,}", *(_cell(figures[m], m in WITH_INTERVAL) for m in BY_SEGMENT)]
+        [_marked(name, report), segment, f"{figures['queries']:,}", *_cells(figures, BY_SEGMENT, WITH_INTERVAL)]
         for name, system in report["systems"].items()
         for segment, figures in system["segments"].items()
     ]
@@ -98,7 +93,9 @@ def _comparison_table(report: Report) -> Table:
 
 def _all_metrics_table(report: Report) -> Table:
     systems = report["systems"]
-    rows = [[metric, *(_cell(each[metric], False) for each in systems.values())] for metric in metrics_of(report)]
+    first = next(iter(systems.values()))  # the same metrics as in every other, beside counts and segments
+    metrics = [name for name, value in first.items() if isinstance(value, Mapping) and "mean" in value]
+    rows = [[metric, *(_number(each[metric]["mean"]) for each in systems.values())] for metric in metrics]
     return Table(["metric", *(_marked(name, report) for name in systems)], rows)
 
 
@@ -119,10 +116,11 @@ def _marked(name: str, report: Report) -> str:
     return f"{name} *" if name == report["champion"] else name
 
 
-def _cell(figures: Mapping[str, Any], with_interval: bool) -> str:
-    if not with_interval or figures["mean"] is None:
-        return _number(figures["mean"])
-    return f"{_number(figures['mean'])} [{_number(figures['low'], '.3f')}, {_number(figures['high'], '.3f')}]"
+def _cells(figures: Mapping[str, Any], metrics: Sequence[str], with_interval: Collection[str]) -> Iterator[str]:
+    for metric in metrics:
+        mean, low, high = (figures[metric][key] for key in ("mean", "low", "high"))
+        has_interval = metric in with_interval and mean is not None
+        yield f"{_number(mean)} [{_number(low, '.3f')}, {_number(high, '.3f')}]" if has_interval else _number(mean)
 
 
 def _number(value: float | None, spec: str = ".4f") -> str:

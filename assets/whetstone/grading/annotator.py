@@ -3,9 +3,10 @@
 A pair is a row `query_id, product_id, query (text), text (of the product)`: an annotator sees no more than that, so whatever it
 says is a function of the two texts, the guideline and its own version, and the ledger may keep it for ever.
 
-An answer is a row aligned with its pair: `query_id, product_id, grade, confidence, cost_usd, tokens_in, tokens_out, failure`. An
+An answer is a row of its pair: `query_id, product_id, grade, confidence, cost_usd, tokens_in, tokens_out, failure, rationale`. An
 answer that can't be used (refused, cut off, malformed) has a null grade, confidence 0 and the reason in `failure`; it is never a
-guess. Trouble that may pass (a lost connection) is an exception, not an answer.
+guess. A pair that could not be asked (no money, no key, an expired batch) has no row. Trouble that may pass (a lost connection) is
+an exception, not an answer.
 """
 
 from typing import Protocol
@@ -19,7 +20,8 @@ from whetstone.platform.errors import WhetstoneError
 PAIR_ID = ["query_id", "product_id"]
 PAIR_COLUMNS = [*PAIR_ID, "query", "text"]
 _KINDS = {"grade": "Int64", "confidence": "float64", "cost_usd": "float64", "tokens_in": "int64", "tokens_out": "int64"}
-ANSWER_COLUMNS = [*PAIR_ID, *_KINDS, "failure"]
+_WORDS = ["failure", "rationale"]
+ANSWER_COLUMNS = [*PAIR_ID, *_KINDS, *_WORDS]
 
 
 class Annotator(Protocol):
@@ -33,15 +35,35 @@ class Annotator(Protocol):
     def version(self) -> str:
         """Changes whenever the same pair might be answered otherwise."""
 
+    @property
+    def batch_size(self) -> int:
+        """Most pairs of one call."""
+
+    @property
+    def keeps_books(self) -> bool:
+        """Whether it writes its answers to the ledger itself, because they are paid for one by one."""
+
+    @property
+    def unanswered(self) -> str:
+        """Why pairs of the last call have no answer."""
+
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`) in the same order."""
+        """Answer pairs (`PAIR_COLUMNS`, perhaps category) with rows (`ANSWER_COLUMNS`) in the same order."""
+
+
+class Local:
+    """What annotators that run on this machine and cost no money have in common."""
+
+    batch_size = 8192
+    keeps_books = False
+    unanswered = "not answered"
 
 
 def make_answers(pairs: pd.DataFrame, grades: np.ndarray, confidence: np.ndarray, *, cost_usd: float = 0.0) -> pd.DataFrame:
     """Answers without failures and tokens, as local annotators give them: (n,) grades, (n,) confidence, US dollars a pair."""
     answers = pairs[PAIR_ID].reset_index(drop=True)
     answers = answers.assign(grade=grades, confidence=confidence, cost_usd=cost_usd, tokens_in=0, tokens_out=0)
-    return answers.astype(_KINDS).assign(failure=np.full(len(pairs), None, dtype=object))
+    return answers.astype(_KINDS).assign(**{word: np.full(len(pairs), None, dtype=object) for word in _WORDS})
 
 
 def check_pairs(pairs: pd.DataFrame) -> None:
@@ -56,25 +78,25 @@ def check_answers(pairs: pd.DataFrame, answers: pd.DataFrame, guideline: Guideli
     """Refuse answers that don't fit their pairs or the guideline, before anything is built on them.
 
     Returns:
-        The same n answers with `ANSWER_COLUMNS` in order, exact types (grade nullable Int64) and index 0..n-1.
+        The same answers with `ANSWER_COLUMNS` in order, exact types (grade nullable Int64) and index 0..n-1.
 
     Raises:
-        WhetstoneError: A column, row count or row order that differs; a grade outside the guideline; a grade with a failure or
-            neither of both; a confidence outside 0..1; a cost or token count that is negative or no number. Names the first pair.
+        WhetstoneError: A column that is missing; an answer to no pair, or in another order than the pairs; a grade outside the
+            guideline; a grade with a failure or neither of both; a confidence outside 0..1; a cost or token count that is negative or
+            no number. Names the first pair.
     """
     if missing := [column for column in ANSWER_COLUMNS if column not in answers]:
         raise WhetstoneError(f"the annotator's answers lack the columns {missing}; they need {ANSWER_COLUMNS}")
-    if len(answers) != len(pairs):
-        raise WhetstoneError(f"the annotator answered {len(answers)} rows for {len(pairs)} pairs; one row a pair is needed")
-    for column in PAIR_ID:
-        moved = pairs[column].to_numpy() != answers[column].to_numpy()
-        _refuse(moved, pairs, f"the annotator's answer has another {column}; keep the order of the pairs")
+    places = pd.MultiIndex.from_frame(pairs[PAIR_ID]).get_indexer(pd.MultiIndex.from_frame(answers[PAIR_ID]))
+    _refuse(places < 0, answers, "the annotator answered a pair that it was not asked")
+    _refuse(np.diff(places, prepend=-1) <= 0, answers, "the annotator's answer is out of order; keep the order of the pairs")
     try:
         checked = answers[ANSWER_COLUMNS].reset_index(drop=True).astype(_KINDS)
     except (TypeError, ValueError) as error:
         raise WhetstoneError(f"the annotator's answers have a column of the wrong type: {error}") from error
     failed = checked["failure"].notna()
-    checked["failure"] = checked["failure"].astype(object).where(failed, None)
+    for word in _WORDS:
+        checked[word] = checked[word].astype(object).where(checked[word].notna(), None)
     _refuse(failed == checked["grade"].notna(), checked, "an answer has both a grade and a failure, or neither")
     unknown = ~failed & ~checked["grade"].isin(guideline.grades).astype(bool)
     _refuse(unknown, checked, f"an answer's grade is none of guideline '{guideline.name}' {guideline.grades}")

@@ -1,52 +1,115 @@
-"""The annotator that the settings name, ready to answer. A new annotator is one file and one branch here."""
+"""The annotators that the settings name, ready to answer, cheapest first. A new annotator is one file and one branch here."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from whetstone.catalog.source import Source
 from whetstone.grading.annotator import Annotator
+from whetstone.grading.claude.annotator import ClaudeAnnotator
+from whetstone.grading.claude.api import Api
+from whetstone.grading.claude.cost import PRICES, price_of
+from whetstone.grading.claude.intents import Limits
+from whetstone.grading.claude.purchase import Desk
 from whetstone.grading.cross_encoder import CrossEncoderAnnotator
 from whetstone.grading.guideline import Guideline
+from whetstone.grading.ledger import Entry, Ledger
 from whetstone.grading.simulated import SimulatedAnnotator, confusion_of
 from whetstone.platform.artifacts import Artifact
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import file_sha256
 from whetstone.platform.precision import pick_device
-from whetstone.platform.settings import Settings
+from whetstone.platform.settings import PAID, Settings
+
+SIMULATED = {"simulated_small": (0.86, 0.0001), "simulated_large": (0.93, 0.002)}  # share right, pretended dollars a pair
+NO_KEY = "no ANTHROPIC_API_KEY is set, so nothing can be bought"
 
 
-def load_annotator(settings: Settings, guideline: Guideline, source: Source, model: Artifact | None, products: pd.DataFrame) -> Annotator:
-    """The annotator of this build; it answers with the levels of `guideline`.
+class Room(NamedTuple):
+    """What annotators need: the build's settings, whose books, and where the trained cross-encoder and the products are."""
 
-    `model` is the trained cross-encoder where it is the annotator; only the demo's truth looks at `products` (product_id, category_path,
-    attributes of the pairs to come).
+    settings: Settings
+    guideline: Guideline
+    source: Source
+    ledger: Ledger
+    entry: Entry
+    cross_encoder: Artifact | None
+    products: Callable[[], pd.DataFrame]
+
+
+def open_annotators(room: Room) -> tuple[list[Annotator], list[str]]:
+    """The cascade's annotators in order, and in words why one of them is left out or can't be asked anything new.
+
+    `room.cross_encoder` may be an artifact without a model (no train judgments); only the demo's truth looks at `room.products`
+    (product_id, category_path, attributes of all pairs to come).
 
     Raises:
-        WhetstoneError: `cross_encoder` without its model, `simulated` on any source but the demo or without its truth.
+        WhetstoneError: `simulated_...` on any source but the demo or without its truth; a model without a price.
     """
-    if settings.annotator == "simulated":
-        return _simulated(settings, guideline, source, products)
-    if model is None:
-        raise WhetstoneError("the cross-encoder was not trained yet; run `whetstone build --select cross_encoder`")
-    return CrossEncoderAnnotator(model.path, guideline, model.version, pick_device(settings.device))
+    opened: list[Annotator] = []
+    warnings: list[str] = []
+    desk = _desk(room) if room.settings.can_buy else None
+    for name in room.settings.stages:
+        if name in PAID:
+            model = getattr(room.settings, name)
+            price = price_of(model, {**PRICES, **room.settings.claude_prices})
+            opened.append(ClaudeAnnotator(name, model, price, room.guideline, room.ledger, desk, NO_KEY))
+            warnings += [] if desk else [f"{name}: {NO_KEY}"]
+        elif name in SIMULATED:
+            opened.append(_simulated(name, room))
+            warnings.append(f"{name} stands in for a paid model: its errors are declared, its dollars pretended")
+        elif room.cross_encoder is None or "absent" in room.cross_encoder.facts:
+            why = room.cross_encoder.facts["absent"] if room.cross_encoder else "it was not trained yet"
+            warnings.append(f"{name}: {why}")
+        else:
+            model_ = room.cross_encoder
+            opened.append(CrossEncoderAnnotator(model_.path, room.guideline, model_.version, pick_device(room.settings.device)))
+    return opened, warnings
 
 
-def _simulated(settings: Settings, guideline: Guideline, source: Source, products: pd.DataFrame) -> SimulatedAnnotator:
-    """The annotator that reads the generator's own file; the demo's code is imported where the demo is built, and nowhere else."""
+def _desk(room: Room) -> Desk:
+    settings = room.settings
+    key = settings.anthropic_api_key
+    if key is None:
+        raise WhetstoneError(NO_KEY)
+    limit = float("inf") if settings.category_budget_usd is None else settings.category_budget_usd
+    return Desk(
+        Api(key.get_secret_value(), settings.anthropic_base_url),
+        room.ledger,
+        room.entry,
+        Limits(settings.budget_usd, limit),
+        settings.root / "purchases.lock",
+        batch_from=settings.claude_batch_from,
+        poll_s=settings.claude_poll_s,
+    )
+
+
+def _simulated(name: str, room: Room) -> SimulatedAnnotator:
+    """An annotator that reads the generator's own file; the demo's code is imported where the demo is built, and nowhere else."""
     from whetstone.catalog.demo.truth import grade_pairs
 
-    files = source.files.get("truth")
+    files = room.source.files.get("truth")
     if not files:
         raise WhetstoneError(
-            f"the annotator 'simulated' refuses '{settings.source}': no truth file in {source.data}; choose another annotator"
+            f"the annotator '{name}' refuses '{room.settings.source}': no truth file in {room.source.data}; WHETSTONE_CASCADE names others"
         )
-    path = files[0]
-    intents = pd.read_parquet(path)
+    intents, products = pd.read_parquet(files[0]), room.products()
 
     def truth(pairs: pd.DataFrame) -> np.ndarray:
         return grade_pairs(pairs, intents, products)
 
-    confusion = confusion_of(settings.simulated_accuracy, guideline)
-    return SimulatedAnnotator(truth, guideline, confusion, seed=settings.seed, source=settings.source, truth_version=file_sha256(path))
+    accuracy, cost_usd = SIMULATED[name]
+    return SimulatedAnnotator(
+        name,
+        truth,
+        room.guideline,
+        confusion_of(accuracy, room.guideline),
+        cost_usd=cost_usd,
+        seed=room.settings.seed,
+        source=room.settings.source,
+        truth_version=file_sha256(files[0]),
+    )

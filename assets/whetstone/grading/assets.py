@@ -1,21 +1,30 @@
-"""Wiring of grading: the local annotator and the grades, asked for once through the ledger."""
+"""Wiring of grading: the local annotator, the calibrated cascade, the grades (asked for once, through the ledger), and their audit."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
+from whetstone.grading.jobs import JUDGED, build_of, open_cascade, open_room
 from whetstone.platform.artifacts import Artifacts, frame_version
-from whetstone.platform.asset import artifact_name, asset, result
+from whetstone.platform.asset import asset, result
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
+LOG = logging.getLogger("whetstone.grading")
+PAYING = ["cascade", "can_buy", "budget_usd", "category_budget_usd", "claude_small", "claude_large", "seed"]
+COUNTS = "meta.grading"
+"""What became of each category's pairs at each stage: a table beside marts.grades, written by the same asset."""
+
 
 def assets(settings: Settings, guideline: Guideline) -> list[dg.AssetsDefinition]:
     """The grading assets; the cross-encoder is one of them only where it grades. Another guideline makes them all stale."""
-    is_trained = settings.annotator == "cross_encoder"
-    return [*([_cross_encoder(guideline)] if is_trained else []), _grades(guideline, ["models.cross_encoder"] if is_trained else [])]
+    trained = [_cross_encoder(guideline)] if "cross_encoder" in settings.stages else []
+    names = ["models.cross_encoder" for _ in trained]
+    return [*trained, _calibration(guideline, names), _grades(guideline), _grade_audit(guideline)]
 
 
 def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
@@ -24,8 +33,8 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         group="grading",
         kinds={"torch"},
         deps=["raw.judgments", "raw.queries", "staging.products"],
-        uses=["encoder", "seed", "annotator_epochs"],
-        version=f"1-{guideline.version}",
+        uses=["encoder", "seed", "annotator_epochs", "annotator_runs"],
+        version=f"2-{guideline.version}",
         by_category=False,
     )
     def cross_encoder(
@@ -34,36 +43,79 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         warehouse: Warehouse,
         artifacts: dg.ResourceParam[Artifacts],
     ) -> dg.MaterializeResult:
-        """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments, chosen on dev queries."""
+        """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments; the best of several runs."""
         from whetstone.grading.cross_encoder import train_cross_encoder
         from whetstone.platform.precision import pick_device
 
-        judged = warehouse.read(
-            "select q.split, q.text as query, p.text, j.grade from raw.judgments as j join raw.queries as q using (query_id) "
-            "join staging.products as p using (product_id) where q.split in ('train', 'dev') order by j.query_id, j.product_id"
-        )
-        train, dev = (judged[judged["split"] == split] for split in ("train", "dev"))
+        judged = warehouse.read(JUDGED)
+        train = judged[judged["split"] == "train"]
         base, device = registry_of(settings).require().base, pick_device(settings.device)
-        hyper: dict[str, Any] = {"seed": settings.seed, "epochs": settings.annotator_epochs, "batch_size": 16, "learning_rate": 5e-5}
+        hyper: dict[str, Any] = {"seed": settings.seed, "epochs": settings.annotator_epochs, "runs": settings.annotator_runs}
         made = artifacts.make(
             "cross_encoder",
-            {"base": base.version, "judged": frame_version(judged), "guideline": guideline.version, **hyper},
-            lambda folder: train_cross_encoder(folder, base.path, train, dev, guideline, device=device, **hyper),
+            {"base": base.version, "judged": frame_version(train), "guideline": guideline.version, **hyper},
+            lambda folder: train_cross_encoder(folder, base.path, train, guideline, device=device, **hyper),
         )
-        measured = {f"dev_{name}": value for name, value in made.facts["dev"].items() if isinstance(value, float)}
-        return result(artifact=made, metadata={**measured, "dev": dg.MetadataValue.json(made.facts["dev"])})
+        return result(artifact=made, metadata={"training": dg.MetadataValue.json(made.facts)})
 
     return cross_encoder
 
 
-def _grades(guideline: Guideline, annotator_deps: list[str]) -> dg.AssetsDefinition:
+def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinition:
+    @asset(
+        schema="models",
+        group="grading",
+        kinds={"python", "anthropic"},
+        deps=["raw.judgments", "raw.queries", "staging.products", *trained],
+        uses=[*PAYING, "cascade_target", "calibration_pairs"],
+        version=f"1-{guideline.version}",
+        by_category=False,
+    )
+    def calibration(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: Warehouse,
+        artifacts: dg.ResourceParam[Artifacts],
+    ) -> dg.MaterializeResult:
+        """How far each annotator of the cascade can be trusted: calibrated on human judgments of dev queries, measured by cross-fitting."""
+        import json
+
+        from whetstone.grading.annotators import open_annotators
+        from whetstone.grading.calibrate import calibrate, held_out
+        from whetstone.grading.summary import agreement_text, plots
+        from whetstone.platform.plots import embed
+
+        room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
+        annotators, warnings = open_annotators(room)
+        judged = warehouse.read(JUDGED)
+        is_paid = any(annotator.keeps_books for annotator in annotators)
+        dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs if is_paid else None)
+        found = calibrate(dev, annotators, room.ledger, guideline, room.entry, settings.cascade_target, settings.seed)
+        found["warnings"] = list(dict.fromkeys([*warnings, *(f"{each['stage']} is left out: {each['why']}" for each in found["dropped"])]))
+        warn(found["warnings"])
+
+        def write(folder: Path) -> dict[str, Any]:
+            (folder / "calibration.json").write_text(json.dumps(found, indent=1))
+            return found
+
+        made = artifacts.make("calibration", found, write)
+        report = found["report"]
+        figures = {name: float(report[name]["mean"]) for name in ("accuracy", "quadratic_kappa", "ece", "ece_raw")} if report else {}
+        pictures = {name: dg.MetadataValue.md(embed(png, name)) for name, png in plots(found).items()}
+        shown = {"agreement": dg.MetadataValue.md(f"```\n{agreement_text(found)}\n```"), "warnings": found["warnings"]}
+        return result(artifact=made, metadata={**figures, **shown, **pictures})
+
+    return calibration
+
+
+def _grades(guideline: Guideline) -> dg.AssetsDefinition:
     @asset(
         schema="marts",
         group="grading",
-        kinds={"torch", "duckdb"},
-        deps=["marts.grade_candidates", "staging.judgments", *annotator_deps],
-        uses=["annotator", "simulated_accuracy", "seed"],
-        version=f"1-{guideline.version}",
+        kinds={"duckdb", "anthropic"},
+        deps=["marts.grade_candidates", "staging.judgments", "models.calibration"],
+        uses=PAYING,
+        version=f"2-{guideline.version}",
     )
     def grades(
         context: dg.AssetExecutionContext,
@@ -71,23 +123,83 @@ def _grades(guideline: Guideline, annotator_deps: list[str]) -> dg.AssetsDefinit
         warehouse: Warehouse,
         artifacts: dg.ResourceParam[Artifacts],
     ) -> dg.MaterializeResult:
-        """One row per graded pair: the human judgment where there is one, otherwise the annotator's answer, through the ledger."""
-        from whetstone.catalog.source import open_source
-        from whetstone.grading.annotators import load_annotator
+        """One row per graded pair: the human judgment where there is one, otherwise what the cascade settles on, through the ledger."""
+        import pandas as pd
+
         from whetstone.grading.grade import grade_pairs
-        from whetstone.grading.ledger import Ledger
 
         category = context.partition_key
-        candidates = warehouse.table("marts.grade_candidates", category)
-        model = artifact_name(context.instance, "models.cross_encoder") if annotator_deps else None
-        trained = artifacts.open(model) if model else None
-        products = warehouse.table("staging.products", category, "product_id, category_path, attributes")
-        annotator = load_annotator(settings, guideline, open_source(settings), trained, products)
+        room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
+        candidates = warehouse.table("marts.grade_candidates", category).sort_values(["place", "query_id", "product_id"])
         judgments = warehouse.table("staging.judgments", category)
-        graded = grade_pairs(candidates, judgments, annotator, Ledger(warehouse.get_connection), guideline)
+        cascade, warnings = open_cascade(context.instance, artifacts, room)
+        graded = grade_pairs(candidates, judgments, cascade, room.ledger, guideline, room.entry)
         rows = graded.rows.merge(candidates[["query_id", "product_id", "split"]], on=["query_id", "product_id"], validate="one_to_one")
+        counts = pd.DataFrame(graded.stages)
+        warehouse.replace(COUNTS, counts.astype({"why": object}), category)
         written = warehouse.replace("marts.grades", rows, category)
-        settled = {f"settled_by_{name}": int(count) for name, count in rows["settled_by"].value_counts().items()}
-        return result(written, metadata={**graded.counts, **settled})
+        warnings += [f"{row['stage']}: {row['why']}" for row in graded.stages if row["why"]]
+        warn([f"grades[{category}]: {row['stage']}: {row['why']}" for row in graded.stages if row["why"]])
+        settled = {f"settled_by_{row['stage']}": row["settled"] for row in graded.stages}
+        usd = {"new_usd": float(counts["new_usd"].sum()), "spent_usd": float(rows["cost_usd"].sum())}
+        table = dg.MetadataValue.md(f"```\n{counts.to_string(index=False)}\n```")
+        return result(written, metadata={**settled, **usd, "stages": table, "warnings": warnings})
 
     return grades
+
+
+def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
+    @asset(
+        schema="marts",
+        group="grading",
+        kinds={"duckdb", "anthropic"},
+        deps=[
+            *("marts.grades", "marts.grade_candidates", "models.calibration", "staging.engagement"),
+            *("raw.engagement", "raw.judgments", "raw.queries"),
+        ],
+        uses=[*PAYING, "audit_share"],
+        version=f"1-{guideline.version}",
+    )
+    def grade_audit(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: Warehouse,
+        artifacts: dg.ResourceParam[Artifacts],
+    ) -> dg.MaterializeResult:
+        """One row per sampled grade that shoppers contradict, judged again by the strongest stage; a correction supersedes in the tiers."""
+        import pandas as pd
+
+        from whetstone.grading.rejudge import audit_category
+
+        category = context.partition_key
+        room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
+        cascade, _ = open_cascade(context.instance, artifacts, room)
+        log = warehouse.read("select * from raw.engagement")
+        human = warehouse.read("select j.* from raw.judgments as j join raw.queries as q using (query_id) where q.split != 'test'")
+        candidates = warehouse.table("marts.grade_candidates", category, "query_id, product_id, query, text")
+        graded = warehouse.table("marts.grades", category).merge(candidates, on=["query_id", "product_id"], validate="one_to_one")
+        engagement = warehouse.table("staging.engagement", category)
+        audited, facts = audit_category(
+            graded,
+            engagement,
+            log,
+            human,
+            cascade[-1] if cascade else None,
+            room.ledger,
+            guideline,
+            room.entry,
+            settings.audit_share,
+            settings.seed,
+        )
+        words = {name: object if name in ("reason", "why_unanswered") else float for name in facts}
+        warehouse.replace("meta.audit", pd.DataFrame([facts]).astype(words), category)
+        written = warehouse.replace("marts.grade_audit", audited, category)
+        return result(written, metadata={"audit": dg.MetadataValue.json(facts)})
+
+    return grade_audit
+
+
+def warn(warnings: list[str]) -> None:
+    """Say it where people look while a build runs."""
+    for warning in warnings:
+        LOG.warning("%s", warning)

@@ -1,9 +1,11 @@
 """The local annotator: a cross-encoder that reads query and product together and emits a probability per level of the guideline.
 
 It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh head with one
-class a level (best first) and is fine-tuned on human judgments of *train* queries; the checkpoint with the least cross entropy on
-*dev* queries is kept, because what is built on it trusts its confidence: the largest probability. (Macro F1 was tried: on 19 dev
-queries it chose noise, and class weights made the confidence worthless.)
+class a level (best first) and is fine-tuned on human judgments of *train* queries. A seventh of these queries is set aside to stop the
+training and to choose its checkpoint, by cross entropy; dev queries stay untouched for the calibration. Rare levels weigh more (the root
+of their rarity), or they would hardly ever be answered; that bends the confidence, and the calibration bends it back. Several runs of
+other seeds answer together, by their mean probability (Lakshminarayanan et al. 2017, arXiv 1612.01474: the surest way to a confidence
+that means something); the runs' spread says how much of a result is luck.
 
 Pairs are cut at 128 tokens (fewer if the base reads fewer): a query and a product text of title and category need 40 on average.
 Answers are a function of the pair up to rounding: batches are padded to their longest pair, which moves a bf16 probability in the
@@ -17,14 +19,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import EarlyStoppingCallback, ProgressCallback, set_seed
 
 from whetstone.grading.agreement import accuracy, agreement, macro_f1
-from whetstone.grading.annotator import make_answers
+from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.compute import map_batches
 from whetstone.platform.errors import WhetstoneError
@@ -33,51 +36,71 @@ from whetstone.platform.precision import half_precision, has_bf16
 MAX_TOKENS = 128
 SCORE_BATCH = 64
 SORTED_PAIRS = 8192  # `predict` batches pairs of similar length among so many, so that little is padded
-CHECKS_PER_EPOCH = 2  # looks at the dev queries
+BATCH_SIZE = 32
+LEARNING_RATE = 5e-5
+ASIDE = 7  # one query in so many stops the training
+CHECKS_PER_EPOCH = 2  # looks at them
 PATIENCE = 3  # looks without a lower loss before training stops
 
 
 def train_cross_encoder(
+    folder: Path, base: str | Path, judged: pd.DataFrame, guideline: Guideline, *, seed: int, epochs: int, runs: int, device: str
+) -> dict[str, Any]:
+    """Fine-tune the encoder in folder `base` on judged pairs (query_id, query, text, grade), `runs` times, into folders below `folder`.
+
+    Weighted cross entropy, AdamW, 10 % warm-up to `LEARNING_RATE`, linear decay, bf16 autocast where the hardware has it. Run i has the
+    seed `seed` + i and sets its own queries aside.
+
+    Returns:
+        `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`, see `agreement.agreement`), `loss`
+        (list of epoch, loss) and `curve` (list of epoch, loss, accuracy, macro_f1); `spread` of the runs' accuracy and macro F1 (least,
+        greatest), `pairs`. Without judgments nothing is trained, and `absent` says so.
+
+    Raises:
+        WhetstoneError: A grade that the guideline doesn't have.
+    """
+    queries = np.sort(judged["query_id"].unique())
+    if len(queries) < 2:
+        return {"absent": "there are no human judgments of two train queries to train it on; add some to the source's judgments"}
+    done = []
+    for run in range(runs):
+        aside = np.random.default_rng(seed + run).permutation(queries)[: max(1, len(queries) // ASIDE)]
+        is_aside = judged["query_id"].isin(aside)
+        train, held_out = judged[~is_aside].reset_index(drop=True), judged[is_aside].reset_index(drop=True)
+        done.append(_train_one(folder / str(run), base, train, held_out, guideline, seed=seed + run, epochs=epochs, device=device))
+    spread = {name: [f(each["held_out"][name] for each in done) for f in (min, max)] for name in ("accuracy", "macro_f1")}
+    return {"runs": done, "spread": spread, "pairs": len(judged)}
+
+
+def _train_one(
     folder: Path,
     base: str | Path,
     train: pd.DataFrame,
-    dev: pd.DataFrame,
+    held_out: pd.DataFrame,
     guideline: Guideline,
     *,
     seed: int,
     epochs: int,
-    batch_size: int,
-    learning_rate: float,
     device: str,
 ) -> dict[str, Any]:
-    """Fine-tune the encoder in folder `base` on judged pairs (query, text, grade) and save it so that it reloads from its folder.
-
-    Cross entropy, AdamW, 10 % warm-up to `learning_rate`, linear decay, bf16 autocast where the hardware has it. Pairs of `dev`
-    queries choose the checkpoint and may end the training before `epochs` are over.
-
-    Returns:
-        `loss` (list of epoch, loss), `dev_curve` (list of epoch, loss, accuracy, macro_f1), `dev` (agreement of the chosen
-        checkpoint, see `agreement.agreement`), `train_pairs`.
-
-    Raises:
-        WhetstoneError: No pairs to train on or to choose by, or a grade that the guideline doesn't have.
-    """
-    train_classes, dev_classes = _classes(train, "train", guideline), _classes(dev, "dev", guideline)
+    """One run, saved to `folder`; its facts."""
+    places, held_places = (guideline.places(rows["grade"], "cross-encoder: train judgments") for rows in (train, held_out))
+    levels = len(guideline.levels)
+    rarity = len(train) / (levels * np.maximum(np.bincount(places, minlength=levels), 1))
     set_seed(seed)
-    model = CrossEncoder(str(base), num_labels=len(guideline.levels), device=device, local_files_only=True)
+    model = CrossEncoder(str(base), num_labels=levels, device=device, local_files_only=True)
     model.max_seq_length = min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)  # a base may have fewer positions
-    check_dev = _DevCheck(dev, dev_classes, device)
-    steps_per_epoch = -(-len(train) // batch_size)
-    check_steps = max(1, steps_per_epoch // CHECKS_PER_EPOCH)
+    check = _Check(held_out, held_places, device)
+    check_steps = max(1, -(-len(train) // BATCH_SIZE) // CHECKS_PER_EPOCH)
     with tempfile.TemporaryDirectory(prefix="whetstone-") as scratch:
         trainer = CrossEncoderTrainer(
             model=model,
             args=CrossEncoderTrainingArguments(
                 output_dir=scratch,
                 num_train_epochs=epochs,
-                per_device_train_batch_size=batch_size,
-                learning_rate=learning_rate,
-                warmup_steps=int(0.1 * steps_per_epoch * epochs),
+                per_device_train_batch_size=BATCH_SIZE,
+                learning_rate=LEARNING_RATE,
+                warmup_steps=0.1,
                 bf16=has_bf16(device),
                 use_cpu=device == "cpu",
                 seed=seed,
@@ -89,30 +112,32 @@ def train_cross_encoder(
                 save_total_limit=1,
                 save_only_model=True,
                 load_best_model_at_end=True,
-                metric_for_best_model=check_dev.primary_metric,
-                greater_is_better=check_dev.greater_is_better,
+                metric_for_best_model=check.primary_metric,
+                greater_is_better=check.greater_is_better,
                 logging_steps=check_steps,
                 report_to="none",
             ),
-            train_dataset=Dataset.from_dict({"query": train["query"].tolist(), "text": train["text"].tolist(), "label": train_classes}),
-            loss=CrossEntropyLoss(model),
-            evaluator=check_dev,
+            train_dataset=Dataset.from_dict({"query": train["query"].tolist(), "text": train["text"].tolist(), "label": places}),
+            loss=CrossEntropyLoss(model, weight=torch.tensor(np.sqrt(rarity), dtype=torch.float32, device=model.device)),
+            evaluator=check,
             callbacks=[EarlyStoppingCallback(PATIENCE)],
         )
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(_Progress)
         trainer.train()
     model.save_pretrained(str(folder), create_model_card=False)
-    probabilities = _probabilities(model, dev, device)
+    probabilities = _probabilities(model, held_out, device)
     grades, log = np.array(guideline.grades), trainer.state.log_history
     curve = {name: f"eval_{name}" for name in ("loss", "accuracy", "macro_f1")}
     return {
+        "seed": seed,
+        "held_out": agreement(grades[held_places], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline),
         "loss": [{"epoch": row["epoch"], "loss": row["loss"]} for row in log if "loss" in row],
-        "dev_curve": [{"epoch": r["epoch"], **{name: r[key] for name, key in curve.items()}} for r in log if "eval_accuracy" in r],
-        "dev": agreement(grades[dev_classes], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline),
-        "train_pairs": len(train),
+        "curve": [{"epoch": r["epoch"], **{name: r[key] for name, key in curve.items()}} for r in log if "eval_accuracy" in r],
     }
 
 
-class CrossEncoderAnnotator:
+class CrossEncoderAnnotator(Local):
     """Answers with the likeliest level of a trained cross-encoder; costs no money."""
 
     name = "cross_encoder"
@@ -123,35 +148,46 @@ class CrossEncoderAnnotator:
         Raises:
             WhetstoneError: The model has another number of classes than the guideline has levels.
         """
-        self._model = CrossEncoder(str(folder), device=device, local_files_only=True)
+        self._models = [CrossEncoder(str(run), device=device, local_files_only=True) for run in sorted(folder.iterdir()) if run.is_dir()]
         self._device = device
         self._grades = np.array(guideline.grades)
         self.version = version
-        if self._model.num_labels != len(self._grades):
+        if {model.num_labels for model in self._models} != {len(self._grades)}:
             raise WhetstoneError(
-                f"cross-encoder in {folder}: {self._model.num_labels} classes, but guideline '{guideline.name}' has "
-                f"{len(self._grades)} levels; train it anew"
+                f"cross-encoder in {folder}: it has other classes than guideline '{guideline.name}' has levels "
+                f"({len(self._grades)}); train it anew"
             )
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
-        probabilities = _probabilities(self._model, pairs, self._device)
+        probabilities = np.mean([_probabilities(model, pairs, self._device) for model in self._models], axis=0)
         return make_answers(pairs, self._grades[probabilities.argmax(axis=1)], probabilities.max(axis=1))
 
 
-class _DevCheck(BaseEvaluator):
-    """Cross entropy, accuracy and macro F1 on the dev queries, while training."""
+class _Progress(ProgressCallback):
+    """The bar alone: the figures are in the facts."""
 
-    def __init__(self, dev: pd.DataFrame, classes: list[int], device: str) -> None:
+    def on_log(self, *_: Any, **__: Any) -> None:
+        """Nothing is written between the bars."""
+
+
+class _Check(BaseEvaluator):
+    """Cross entropy, accuracy and macro F1 on the queries set aside, while training."""
+
+    def __init__(self, rows: pd.DataFrame, places: list[int], device: str) -> None:
         super().__init__()
         self.greater_is_better, self.primary_metric = False, "loss"
-        self._dev, self._classes, self._device = dev, np.array(classes), device
+        self._rows, self._places, self._device = rows, np.array(places), device
 
     def __call__(self, model: CrossEncoder, *_: Any, **__: Any) -> dict[str, float]:
-        probabilities = _probabilities(model, self._dev, self._device)
-        answer, likelihood = probabilities.argmax(axis=1), probabilities[np.arange(len(self._classes)), self._classes]
-        loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
-        return {"loss": loss, "accuracy": accuracy(self._classes, answer), "macro_f1": macro_f1(self._classes, answer)}
+        probabilities = _probabilities(model, self._rows, self._device)
+        answer, loss = probabilities.argmax(axis=1), _cross_entropy(probabilities, self._places)
+        return {"loss": loss, "accuracy": accuracy(self._places, answer), "macro_f1": macro_f1(self._places, answer)}
+
+
+def _cross_entropy(probabilities: np.ndarray, places: Sequence[int] | np.ndarray) -> float:
+    likelihood = probabilities[np.arange(len(places)), places]
+    return float(-np.log(np.maximum(likelihood, 1e-12)).mean())
 
 
 def _probabilities(model: CrossEncoder, rows: pd.DataFrame, device: str) -> np.ndarray:
@@ -163,10 +199,3 @@ def _probabilities(model: CrossEncoder, rows: pd.DataFrame, device: str) -> np.n
     with half_precision(device):
         scored = map_batches(score, list(zip(rows["query"], rows["text"], strict=True)), SORTED_PAIRS)
     return np.array(scored, dtype=float).reshape(-1, model.num_labels)
-
-
-def _classes(rows: pd.DataFrame, part: str, guideline: Guideline) -> list[int]:
-    """Grade -> class, 0 = best level."""
-    if not len(rows):
-        raise WhetstoneError(f"cross-encoder: no human judgments of {part} queries to train it; add some to the source's judgments")
-    return guideline.places(rows["grade"], f"cross-encoder: {part} judgments")

@@ -2,24 +2,28 @@
 
 A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version). Rebuilding, renaming
 a product or moving it to another category therefore costs nothing; editing a text or the guideline re-grades just the pairs that it
-touches. Rows are never changed or deleted; there is no clock in them, `sequence` (1, 2, ...) is their order.
+touches. Rows are never changed or deleted; `sequence` (1, 2, ...) is their order. A row stands for one *request*: what was paid for
+twice by accident is booked twice, and the first answer to a key is the one that counts.
 
 A recorded failure is an answer too: it was paid for, and the same annotator version isn't asked the same again.
 """
 
+from __future__ import annotations
+
+import datetime as dt
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from whetstone.grading.annotator import PAIR_COLUMNS, Annotator, check_answers, check_pairs
+from whetstone.grading.annotator import PAIR_COLUMNS, PAIR_ID, Annotator, check_answers, check_pairs
 from whetstone.grading.guideline import Guideline
 
 # A primary key on `grades` would load an index of all rows at every append (measured with 1 M rows: 1.1 s instead of 0.15 s, and a
@@ -33,7 +37,7 @@ create table if not exists ledger.appends (
     count_appends bigint not null,
 );
 
--- one row per grade that was paid for
+-- one row per request that was answered
 create table if not exists ledger.grades (
     key varchar not null,
     query_hash varchar not null,
@@ -50,9 +54,17 @@ create table if not exists ledger.grades (
     sequence bigint not null,
     check ((grade is null) = (failure is not null)),
 );
+
+-- since 0.2: the request (the key itself where nobody was paid), the annotator's reason, and whose money it was
+alter table ledger.grades add column if not exists rationale varchar;
+alter table ledger.grades add column if not exists request varchar;
+alter table ledger.grades add column if not exists build varchar;
+alter table ledger.grades add column if not exists category varchar;
+alter table ledger.grades add column if not exists day date;
 """
-_ANSWER = ["grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure"]
-_COLUMNS = ["key", "query_hash", "text_hash", "guideline_version", "annotator", "annotator_version", *_ANSWER]  # all but sequence
+IDENTITY = ["key", "query_hash", "text_hash", "guideline_version", "annotator", "annotator_version"]
+ANSWER = ["grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure", "rationale"]
+COLUMNS = [*IDENTITY, *ANSWER, "request", "build", "category", "day"]  # all but sequence
 _TAKE_TURN = "update ledger.appends set count_appends = count_appends + 1"
 _APPEND = """
 insert into ledger.grades by name
@@ -60,12 +72,25 @@ select
     new_rows.* exclude (position),
     (select coalesce(max(sequence), 0) from ledger.grades) + row_number() over (order by position) as sequence,
 from new_rows
-anti join ledger.grades using (key)
+anti join (select coalesce(request, key) as request from ledger.grades) as known using (request)
+"""
+_LOOKUP = """
+select grades.* from ledger.grades as grades
+semi join wanted_keys using (key)
+qualify row_number() over (partition by key order by sequence) = 1
+order by sequence
 """
 _ATTEMPTS = 12  # of one transaction while others write; the waits between them grow to some 10 s in all
 
 Result = TypeVar("Result")
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+
+
+class Entry(NamedTuple):
+    """On whose account an answer is booked: the build that its budget belongs to, and the day."""
+
+    build: str
+    day: dt.date
 
 
 class Ledger:
@@ -74,88 +99,118 @@ class Ledger:
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
 
-    def create(self) -> None:
-        """Make the table if it isn't there; what is there stays."""
+    def create(self, ddl: str = DDL) -> None:
+        """Make the tables that aren't there; what is there stays."""
 
         def once() -> None:
             with self._connect() as connection:
-                connection.execute(DDL)
+                connection.execute(ddl)
                 with suppress(duckdb.ConstraintException):  # somebody else has just put the row there
                     connection.execute("insert or ignore into ledger.appends values (1, 0)")
 
         _in_turn(once)
 
     def lookup(self, keys: Iterable[str]) -> pd.DataFrame:
-        """The rows of those keys that are known, one a key, in order of sequence: all of `ledger.grades`, grade nullable Int64."""
+        """The first row of each key that is known, in order of sequence: all of `ledger.grades`, grade nullable Int64."""
         wanted = pa.table({"key": pa.array(dict.fromkeys(keys), pa.string())})
         with self._connect() as connection:
             connection.register("wanted_keys", wanted)
-            query = "select grades.* from ledger.grades as grades semi join wanted_keys using (key) order by sequence"
-            found = connection.execute(query).df()
-        found["failure"] = found["failure"].astype(object).where(found["failure"].notna(), None)
+            found = connection.execute(_LOOKUP).df()
+        for name in ("failure", "rationale"):
+            found[name] = found[name].astype(object).where(found[name].notna(), None)
         return found.astype({"grade": "Int64"})
 
     def append(self, rows: pd.DataFrame) -> int:
-        """Write rows (all columns but `sequence`, in any order) in one transaction and say how many were new.
+        """Write rows (`COLUMNS`, in any order) in one transaction and say how many were new.
 
-        A key that is already there keeps its old row. On an error nothing of `rows` was written.
+        A request that is already there keeps its old row. On an error nothing of `rows` was written.
         """
-        distinct = rows[_COLUMNS].drop_duplicates("key")
+        distinct = rows[COLUMNS].drop_duplicates("request")
+        if distinct.empty:  # its columns would have no types
+            return 0
         table = pa.Table.from_pandas(distinct.assign(position=range(len(distinct))), preserve_index=False)
 
-        def once() -> int:
+        def write(connection: duckdb.DuckDBPyConnection) -> int:
+            connection.register("new_rows", table)
+            return int(connection.execute(_APPEND).fetchall()[0][0])
+
+        return self.in_turn(write)
+
+    def in_turn(self, write: Callable[[duckdb.DuckDBPyConnection], Result]) -> Result:
+        """Run `write` in one transaction while nobody else writes to the ledger; what it raises undoes it."""
+
+        def once() -> Result:
             with self._connect() as connection:  # closing it undoes what was not committed
-                connection.register("new_rows", table)
                 connection.begin()
                 connection.execute(_TAKE_TURN)
-                written = connection.execute(_APPEND).fetchall()[0][0]
+                result = write(connection)
                 connection.commit()
-            return int(written)
+                return result
 
         return _in_turn(once)
 
+    def read(self, query: str, parameters: dict[str, object] | None = None) -> pd.DataFrame:
+        """Rows of a SELECT over the ledger's tables."""
+        with self._connect() as connection:
+            return connection.execute(query, parameters or {}).df()
+
 
 def ledger_keys(pairs: pd.DataFrame, annotator: Annotator, guideline: Guideline) -> pd.DataFrame:
-    """Key of each pair (query, text) for this annotator and guideline: `key, query_hash, text_hash` (SHA-256 hex), index of `pairs`.
+    """`IDENTITY` of each pair (query, text) for this annotator and guideline, index of `pairs`; hashes are SHA-256 in hex.
 
     The key hashes a JSON list of the two text hashes and the three names, so no two different quintuples share an encoding.
     """
     hashes = pd.DataFrame({"query_hash": pairs["query"].map(_sha256), "text_hash": pairs["text"].map(_sha256)}, dtype=object)
     asked = [guideline.version, annotator.name, annotator.version]
     keys = [_sha256(json.dumps([query, text, asked])) for query, text in hashes.itertuples(index=False)]
-    return hashes.assign(key=pd.Series(keys, index=pairs.index, dtype=object))
+    names = dict(zip(IDENTITY[3:], asked, strict=True))
+    return hashes.assign(key=pd.Series(keys, index=pairs.index, dtype=object), **names)[IDENTITY]
 
 
-def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Guideline, batch_size: int = 1024) -> pd.DataFrame:
+def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Guideline, entry: Entry) -> pd.DataFrame:
     """Grade pairs, asking the annotator only for what the ledger doesn't know; each batch is written before the next is begun.
 
-    Pairs (`PAIR_COLUMNS`, each once) of equal texts are asked once. A kill loses at most the batch in flight.
+    Pairs (`PAIR_COLUMNS`, each once, perhaps with their category) of equal texts are asked once, in the order given. A kill loses at
+    most the batch in flight; an annotator that is paid writes its answers itself, each as it arrives, and loses none.
 
     Returns:
-        n rows in the order of `pairs`: query_id, product_id, grade (Int64, null where failed), confidence, cost_usd, tokens_in,
-        tokens_out, failure, annotator, annotator_version, is_new (this call paid for it; true on one row of those that share texts,
-        so costs of new rows add up).
+        n rows in the order of `pairs`: query_id, product_id, `ANSWER` (grade Int64), annotator, annotator_version, is_answered, is_new
+        (this call paid for it; true on one row of those that share texts, so costs of new rows add up). Where there is no grade, because
+        the answer failed or the pair could not be asked (then is_answered is false), `failure` says why.
 
     Raises:
         WhetstoneError: Bad pairs, or answers that don't fit them.
     """
     check_pairs(pairs)
     ledger.create()
-    asked = pairs[PAIR_COLUMNS].reset_index(drop=True)
+    asked = pairs.reset_index(drop=True)
     asked = asked.join(ledger_keys(asked, annotator, guideline))
     known = ledger.lookup(asked["key"])
     missing = asked[~asked["key"].isin(known["key"])].drop_duplicates("key")
-    starts = range(0, len(missing), batch_size)
+    starts = range(0, len(missing), annotator.batch_size)
     for start in tqdm(starts, desc=f"grade by {annotator.name}", disable=len(starts) < 2, leave=False):
-        batch = missing.iloc[start : start + batch_size].reset_index(drop=True)
-        answers = check_answers(batch, annotator.annotate(batch[PAIR_COLUMNS].copy()), guideline)
-        rows = batch[["key", "query_hash", "text_hash"]].join(answers)
-        ledger.append(rows.assign(guideline_version=guideline.version, annotator=annotator.name, annotator_version=annotator.version))
+        batch = missing.iloc[start : start + annotator.batch_size].reset_index(drop=True)
+        answers = check_answers(batch, annotator.annotate(batch[[*PAIR_COLUMNS, *({"category"} & set(batch))]]), guideline)
+        if not annotator.keeps_books:
+            ledger.append(booked(batch, answers, entry))
     # read back: what the ledger holds is the truth, also where another writer was quicker
     settled = ledger.lookup(asked["key"]) if len(missing) else known
-    answered = settled[["key", *_ANSWER, "annotator", "annotator_version"]]
-    graded = asked[["query_id", "product_id", "key"]].merge(answered, on="key", how="left", validate="many_to_one")
-    return graded.drop(columns="key").assign(is_new=graded.index.isin(missing.index))
+    graded = asked[[*PAIR_ID, "key"]].merge(settled[["key", *ANSWER]], on="key", how="left", validate="many_to_one")
+    is_answered = graded["key"].isin(settled["key"])
+    graded["failure"] = graded["failure"].astype(object).where(is_answered, annotator.unanswered).where(graded["grade"].isna(), None)
+    fill = {"confidence": 0.0, "cost_usd": 0.0, "tokens_in": 0, "tokens_out": 0}
+    graded = graded.fillna(fill).astype({"tokens_in": "int64", "tokens_out": "int64"})
+    graded["rationale"] = graded["rationale"].astype(object).where(graded["rationale"].notna(), None)
+    is_new = graded.index.isin(missing.index) & is_answered
+    who = {"annotator": annotator.name, "annotator_version": annotator.version}
+    return graded.drop(columns="key").assign(**who, is_answered=is_answered, is_new=is_new)
+
+
+def booked(asked: pd.DataFrame, answers: pd.DataFrame, entry: Entry) -> pd.DataFrame:
+    """Answers of a local annotator as rows of the ledger (`COLUMNS`): `asked` has their pairs' `IDENTITY`, and perhaps the category."""
+    pairs = asked[[*PAIR_ID, *IDENTITY]].assign(category=asked.get("category"))
+    rows = pairs.merge(answers[[*PAIR_ID, *ANSWER]], on=PAIR_ID, validate="one_to_one")
+    return rows.assign(request=rows["key"], build=entry.build, day=entry.day)[COLUMNS]
 
 
 def _in_turn(transaction: Callable[[], Result]) -> Result:

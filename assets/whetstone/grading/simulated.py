@@ -1,7 +1,8 @@
 """A stand-in annotator for the demo catalog, whose relevance is known by construction: the truth with declared errors.
 
-It exists so that the cascade, the ledger and the reports can be tried and measured without a paid model. It is called 'simulated'
-in every row, and it refuses every source but the demo: a real catalog must never be graded by it.
+It exists so that the cascade, the ledger and the reports can be tried and measured without a paid model. A small and a large one stand
+in for the paid stages at a declared price; they err independently. It is called 'simulated_...' in every row, and it refuses every
+source but the demo: a real catalog must never be graded by it.
 
 Confidence is what a model's is like: it tells right from wrong answers only in part, and it is too sure. Right answers draw it from
 Beta(8, 2) (mean 0.80), wrong ones from Beta(4, 2.5) (mean 0.62).
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from whetstone.grading.annotator import make_answers
+from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.errors import WhetstoneError
 
@@ -37,41 +38,41 @@ def confusion_of(accuracy: float, guideline: Guideline) -> np.ndarray:
     return np.asarray(near / near.sum(axis=1, keepdims=True) * (1.0 - accuracy) + np.eye(len(level)) * accuracy)
 
 
-class SimulatedAnnotator:
+class SimulatedAnnotator(Local):
     """Answers each pair from the truth through a confusion matrix; the same pair and seed give the same answer in any order and batch."""
-
-    name = "simulated"
 
     def __init__(
         self,
+        name: str,
         truth: Callable[[pd.DataFrame], np.ndarray],
         guideline: Guideline,
         confusion: np.ndarray,
         *,
+        cost_usd: float,
         seed: int,
         source: str,
         truth_version: str,
     ) -> None:
         """Declare how it errs: `truth` gives n true grades for n pairs, `confusion` is as `confusion_of` makes it.
 
+        Annotators of another `name` ('simulated_small', 'simulated_large') draw their errors independently. A pair costs `cost_usd`.
         `truth_version` is a hash of what `truth` reads, so that a demo of equal texts and another truth is asked anew.
 
         Raises:
             WhetstoneError: Another source than 'demo', or a matrix that isn't one.
         """
         if source != DEMO_SOURCE:
-            raise WhetstoneError(
-                f"the annotator 'simulated' grades the source '{DEMO_SOURCE}' alone and refuses '{source}'; choose another"
-            )
+            raise WhetstoneError(f"the annotator '{name}' grades the source '{DEMO_SOURCE}' alone and refuses '{source}'; choose another")
         levels = len(guideline.levels)
         confusion = np.asarray(confusion, dtype=float)
         if confusion.shape != (levels, levels) or (confusion < 0).any() or not np.allclose(confusion.sum(axis=1), 1.0):
             raise WhetstoneError(
                 f"simulated annotator: confusion must be {levels} x {levels} shares, rows summing to 1, got {confusion.tolist()}"
             )
-        self._truth, self._guideline, self._seed = truth, guideline, seed
+        self.name = name
+        self._truth, self._guideline, self._seed, self._cost_usd = truth, guideline, seed, cost_usd
         self._cumulative = confusion.cumsum(axis=1) / confusion.sum(axis=1, keepdims=True)
-        declared = json.dumps([confusion.tolist(), _RIGHT, _WRONG, seed, truth_version])
+        declared = json.dumps([name, confusion.tolist(), _RIGHT, _WRONG, seed, truth_version])
         self.version = hashlib.sha256(declared.encode()).hexdigest()[:16]
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -81,12 +82,12 @@ class SimulatedAnnotator:
         # inverse of the row's cumulative distribution: the first level whose cumulative share exceeds the draw
         level = (draws[:, :1] >= self._cumulative[true_level, :-1]).sum(axis=1)
         confidence = np.where(level == true_level, stats.beta.ppf(draws[:, 1], *_RIGHT), stats.beta.ppf(draws[:, 1], *_WRONG))
-        return make_answers(pairs, np.array(self._guideline.grades)[level], confidence)
+        return make_answers(pairs, np.array(self._guideline.grades)[level], confidence, cost_usd=self._cost_usd)
 
     def _draws(self, pairs: pd.DataFrame) -> np.ndarray:
-        """Two uniform numbers a pair, out of a hash of its texts and the seed."""
+        """Two uniform numbers a pair, out of a hash of its texts, the name and the seed."""
         digests = b"".join(
-            hashlib.sha256(json.dumps([query, text, self._seed]).encode()).digest()[:16]
+            hashlib.sha256(json.dumps([query, text, self.name, self._seed]).encode()).digest()[:16]
             for query, text in zip(pairs["query"], pairs["text"], strict=True)
         )
         return np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(float) / 2.0**64

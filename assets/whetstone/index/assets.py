@@ -14,10 +14,7 @@ from whetstone.platform.warehouse import Warehouse
 
 @asset(schema="models", group="index", kinds={"torch", "numpy"}, deps=["staging.products", "models.champion"])
 def product_vectors(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    warehouse: Warehouse,
-    artifacts: dg.ResourceParam[Artifacts],
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
 ) -> dg.MaterializeResult:
     """Unit vectors of the category's products by the champion; only texts that it never saw are encoded."""
     import numpy as np
@@ -48,13 +45,13 @@ def product_vectors(
     kinds={"usearch"},
     deps=["models.product_vectors"],
     uses=["index_dtype", "index_connectivity", "index_expansion_add", "index_expansion_search", "index_recall_floor"],
+    version="2",
 )
 def search_index(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
 ) -> dg.MaterializeResult:
     """The category's shard: a USearch index built on one thread, so that the same vectors give the same bytes."""
-    from whetstone.index.build import build_shard
-    from whetstone.index.vectors import load_vectors
+    from whetstone.index.shard import build_shard, load_vectors
 
     vectors = artifacts.open(artifact_name(context.instance, "models.product_vectors", context.partition_key))
     parameters: dict[str, Any] = {
@@ -65,18 +62,9 @@ def search_index(
     }
 
     def write(folder: Path) -> dict[str, object]:
-        values, products = load_vectors(vectors.path)
-        info = build_shard(
-            folder,
-            values,
-            products["product_id"].tolist(),
-            text_hashes=products["text_hash"].tolist(),
-            encoder_version=vectors.facts["encoder"],
-            **parameters,
-        )
-        return {"count": info.count, "encoder": vectors.facts["encoder"]}
+        return build_shard(folder, *load_vectors(vectors.path), encoder=vectors.facts["encoder"], **parameters)
 
-    made = artifacts.make("index", {"vectors": vectors.version, **parameters}, write)
+    made = artifacts.make("index", {"vectors": vectors.version, "format": 2, **parameters}, write)
     size = sum(file.stat().st_size for file in made.path.iterdir())
     return result(
         artifact=made,

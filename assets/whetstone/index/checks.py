@@ -24,16 +24,15 @@ def recall_at_10(
 ) -> dg.AssetCheckResult:
     """Compare the shard with exact search."""
     from whetstone.index.recall import probes, recall_at
-    from whetstone.index.shard import open_shard
-    from whetstone.index.vectors import load_vectors
+    from whetstone.index.shard import load_vectors, open_shard
     from whetstone.retrieval.embedding import Embedder
 
     category = context.partition_key
-    vectors, products = load_vectors(artifacts.open(artifact_name(context.instance, "models.product_vectors", category)).path)
-    shard = open_shard(artifacts.open(artifact_name(context.instance, "models.search_index", category)).path, category)
+    vectors, product_ids = load_vectors(artifacts.open(artifact_name(context.instance, "models.product_vectors", category)).path)
+    shard = open_shard(artifacts.open(artifact_name(context.instance, "models.search_index", category)))
     queries = warehouse.table("staging.queries", category, "query_id, text")["text"].tolist()
     embedder = Embedder(registry_of(settings).require().champion, settings.root / "vectors", settings.device)
-    recall = recall_at(shard, vectors, products["product_id"].tolist(), probes(embedder.texts(queries), vectors))
+    recall = recall_at(shard, vectors, product_ids, probes(embedder.texts(queries), vectors))
     return dg.AssetCheckResult(
         passed=recall >= settings.index_recall_floor,
         description=f"recall@10 is {recall:.4f}, the floor is {settings.index_recall_floor}",

@@ -28,16 +28,13 @@ def recall_at(shard: Shard, vectors: Vectors, product_ids: Sequence[str], query_
         return 1.0
     if not len(query_vectors):
         raise WhetstoneError("recall needs at least one query vector: take the category's queries and `probes`")
-    rows = unit_rows(vectors, product_ids)
+    rows = unit_rows(vectors, product_ids)[pd.Index(product_ids).get_indexer(pd.Index(shard.product_ids))]
     names = [f"{row:012d}" for row in range(len(query_vectors))]
     queries = unit_rows(query_vectors, names)
     # Runs are ordered by query and rank, so every k-th score is the floor of a query.
-    floors = exact_search(queries, rows, names, product_ids, k)["score"].to_numpy()[k - 1 :: k]
-    hits = shard.find(queries, k)
-    query_rows = hits["query_index"].to_numpy()
-    product_rows = pd.Index(product_ids).get_indexer(pd.Index(hits["product_id"]))
-    scores = (queries[query_rows] * rows[product_rows]).sum(axis=1)
-    return float((scores >= floors[query_rows] - EQUAL).sum() / (k * len(queries)))
+    floors = exact_search(queries, rows, names, shard.product_ids.tolist(), k)["score"].to_numpy()[k - 1 :: k]
+    finds = zip(shard.find(queries, k), queries, floors, strict=True)
+    return float(np.sum([(rows[near] @ query >= floor - EQUAL).sum() for (near, _), query, floor in finds]) / (k * len(queries)))
 
 
 def probes(query_vectors: Vectors, vectors: Vectors, least: int = 200) -> Vectors:

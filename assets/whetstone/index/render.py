@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-FIELDS = ("rank", "product_id", "title", "category", "score")
+from whetstone.platform.printable import printable
 
 
 def render_jsonl(texts: Sequence[str], results: pd.DataFrame) -> Iterator[str]:
@@ -16,32 +15,23 @@ def render_jsonl(texts: Sequence[str], results: pd.DataFrame) -> Iterator[str]:
     Non-ASCII characters are escaped: some are line breaks to a reader that splits lines (U+2028 in a title).
     """
     for text, found in zip(texts, _by_query(len(texts), results), strict=True):
-        yield json.dumps({"query": text, "results": [dict(zip(FIELDS, row, strict=True)) for row in found]})
+        yield json.dumps({"query": text, "results": found})
 
 
 def render_table(texts: Sequence[str], results: pd.DataFrame) -> str:
-    """A block of lines a query: its text, then rank, score, category, product id and title of each product.
-
-    Control characters become spaces and long texts are cut, so that no product can garble a terminal.
-    """
+    """A block of lines a query: its text, then rank, score, category, product id and title of each product; long texts are cut."""
     lines: list[str] = []
     for text, found in zip(texts, _by_query(len(texts), results), strict=True):
-        lines.append(f"{_plain(text, 100)!r}" if found else f"{_plain(text, 100)!r}: nothing found")
-        lines += [
-            f"{rank:>4}  {score:8.4f}  {_plain(category, 24):24}  {_plain(product_id, 16):16}  {_plain(title, 90)}"
-            for rank, product_id, title, category, score in found
-        ]
+        lines.append(f"{printable(text, 100)!r}{'' if found else ': nothing found'}")
+        for row in found:
+            category, product_id = printable(row["category"], 24), printable(row["product_id"], 16)
+            lines.append(f"{row['rank']:>4}  {row['score']:8.4f}  {category:24}  {product_id:16}  {printable(row['title'], 90)}")
     return "\n".join(lines)
 
 
-def _by_query(count: int, results: pd.DataFrame) -> Iterator[list[tuple[int, str, str, str, float]]]:
-    """The fields of each query's rows; results are ordered by query_index."""
-    ends = np.searchsorted(results["query_index"].to_numpy(dtype=np.int64), np.arange(count + 1))
-    columns = [results[name].tolist() for name in FIELDS]
-    for start, end in pairwise(ends):
-        yield list(zip(*(column[start:end] for column in columns), strict=True))
-
-
-def _plain(text: str, width: int) -> str:
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[: width + 1])
-    return shown if len(shown) <= width else shown[: width - 1] + "…"
+def _by_query(count: int, results: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """Each query's rows, without their query_index."""
+    found: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    for row in results.to_dict("records"):
+        found[row.pop("query_index")].append(row)
+    return found

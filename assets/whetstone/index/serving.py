@@ -1,56 +1,119 @@
-"""From what a build left behind to a searcher: the champion's shards, the products' titles, and the other systems to compare with."""
+"""Queries in words to products with titles, by any system that we compare: what `whetstone search` calls.
 
-from __future__ import annotations
+- champion: the champion encoder over the categories' shards (approximate)
+- base: the base encoder, exact search
+- bm25: BM25 over product texts
+- hybrid: reciprocal rank fusion of champion and bm25
 
-from collections.abc import Callable, Mapping
+Encoders, shards and vectors are opened when a system first needs them: a search by bm25 loads no encoder.
+"""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from whetstone.index.searcher import Searcher
-from whetstone.index.shard import Shard, open_shard
+from whetstone.index.shard import Shard, open_shard, search
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
+from whetstone.retrieval.bm25 import bm25_run
+from whetstone.retrieval.dense import exact_search
 from whetstone.retrieval.embedding import Embedder
+from whetstone.retrieval.fusion import rrf
+from whetstone.retrieval.vectors import Vectors
+
+SYSTEMS = ("champion", "base", "bm25", "hybrid")
+COLUMNS = ("query_index", "rank", "product_id", "title", "category", "score")
+
+
+@dataclass
+class Searcher:
+    """A catalog that answers queries. It keeps shards and vectors open; give it all queries of one kind in one call."""
+
+    products: pd.DataFrame  # product_id, category, title, text, text_hash; one row per product
+    open_shards: Callable[[], Mapping[str, Shard]]  # category -> shard
+    champion: Embedder
+    base: Embedder
+    settings: Settings
+
+    def search(self, texts: Sequence[str], k: int, system: str = "champion", category: str | None = None) -> pd.DataFrame:
+        """The k best products of every text by one of `SYSTEMS`, in one category or all; a blank text finds nothing.
+
+        Returns query_index (position in `texts`), rank, product_id, title, category, score; ordered by query_index, rank.
+        WhetstoneError: an unknown system or category, k below 1, or an index that does not fit the catalog or the champion.
+        """
+        if system not in SYSTEMS:
+            raise WhetstoneError(f"there is no system {system!r}: choose one of {', '.join(SYSTEMS)}")
+        if k < 1:
+            raise WhetstoneError(f"k is {k}: ask for at least one product")
+        if category is not None and category not in (known := sorted(self.products["category"].unique())):
+            raise WhetstoneError(f"there is no category {category!r}: choose one of {', '.join(map(repr, known[:40]))}")
+        # Names whose order as text is that of the queries, because runs are ordered by query_id.
+        asked = {f"{position:012d}": text for position, text in enumerate(texts) if text.strip()}
+        if not asked:
+            return pd.DataFrame(columns=list(COLUMNS))
+        if system == "hybrid":
+            depth = max(k, self.settings.depth)
+            run = rrf([self._run(part, asked, depth, category) for part in ("champion", "bm25")], depth=k)
+        else:
+            run = self._run(system, asked, k, category)
+        rows = pd.Index(self.products["product_id"]).get_indexer(pd.Index(run["product_id"]))
+        if (rows < 0).any():
+            stranger = run["product_id"].iloc[int(np.argmin(rows))]
+            raise WhetstoneError(f"the index holds product {stranger!r}, the catalog does not: run `whetstone build --select search_index`")
+        run = run.assign(query_index=run["query_id"].astype(np.int64))
+        run[["title", "category"]] = self.products[["title", "category"]].to_numpy()[rows]
+        return run[list(COLUMNS)]
+
+    @cached_property
+    def _shards(self) -> Mapping[str, Shard]:
+        shards, version = self.open_shards(), self.champion.encoder.version
+        for category, shard in shards.items():
+            if len(shard) and shard.encoder != version:
+                made = f"the index of {category!r} was made by encoder {shard.encoder}, the champion is {version}"
+                raise WhetstoneError(f"{made}; run `whetstone build`")
+        return shards
+
+    @cached_property
+    def _base_rows(self) -> Vectors:
+        return self.base.products(self.products)
+
+    def _run(self, system: str, asked: Mapping[str, str], k: int, category: str | None) -> pd.DataFrame:
+        """The run of one system (not hybrid) for these texts by query_id."""
+        query_ids, texts = list(asked), list(asked.values())
+        if system == "champion":
+            if category is not None and category not in self._shards:
+                raise WhetstoneError(f"category {category!r} has no index: run `whetstone build --select search_index`")
+            shards = list(self._shards.values()) if category is None else [self._shards[category]]
+            return search(shards, self.champion.texts(texts), query_ids, k)
+        members: slice | npt.NDArray[np.intp] = slice(None)
+        if category is not None:
+            members = np.flatnonzero(self.products["category"] == category)
+        product_ids = self.products["product_id"].iloc[members].tolist()
+        if system == "base":
+            return exact_search(self.base.texts(texts), self._base_rows[members], query_ids, product_ids, k)
+        product_texts = self.products["text"].iloc[members].tolist()
+        return bm25_run(product_texts, product_ids, texts, query_ids, k, k1=self.settings.bm25_k1, b=self.settings.bm25_b)
 
 
 def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame], shard_names: Mapping[str, str]) -> Searcher:
-    """A searcher over the last build; shards, vectors and the BM25 index are opened when a system first needs them.
+    """A searcher over the last build: `read` maps a SELECT of the warehouse to its rows, `shard_names` a category to its artifact's name.
 
-    Args:
-        settings: which source.
-        read: SELECT -> frame, of its warehouse.
-        shard_names: category -> artifact `index/<version>`.
-
-    Raises:
-        WhetstoneError: nothing was built yet.
+    WhetstoneError: nothing was built yet.
     """
     if not shard_names:
         raise WhetstoneError(f"no search index was built for source {settings.source} in {settings.home}; run `whetstone build`")
-    products = read("select product_id, category, title, text, text_hash from staging.products order by product_id")
-    artifacts = Artifacts(settings.root / "artifacts")
-    pointers = registry_of(settings).require()
-    champion = Embedder(pointers.champion, settings.root / "vectors", settings.device)
-    base = Embedder(pointers.base, settings.root / "vectors", settings.device)
-
-    def shards() -> Mapping[str, Shard]:
-        opened = {category: open_shard(artifacts.open(name).path, category) for category, name in sorted(shard_names.items())}
-        for category, shard in opened.items():
-            if len(shard) and shard.info.encoder_version != pointers.champion.version:
-                raise WhetstoneError(
-                    f"the index of {category!r} was made by encoder {shard.info.encoder_version}, the champion is "
-                    f"{pointers.champion.version}; run `whetstone build`"
-                )
-        return opened
-
+    artifacts, pointers = Artifacts(settings.root / "artifacts"), registry_of(settings).require()
+    champion, base = (Embedder(each, settings.root / "vectors", settings.device) for each in (pointers.champion, pointers.base))
     return Searcher(
-        products,
-        shards=shards,
-        encode=champion.texts,
-        base_vectors=lambda: base.products(products),
-        encode_base=base.texts,
-        bm25_k1=settings.bm25_k1,
-        bm25_b=settings.bm25_b,
-        fusion_depth=settings.depth,
+        read("select product_id, category, title, text, text_hash from staging.products order by product_id"),
+        lambda: {category: open_shard(artifacts.open(name)) for category, name in sorted(shard_names.items())},
+        champion,
+        base,
+        settings,
     )

@@ -49,15 +49,12 @@ class Artifacts:
     def make(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
         """Return the artifact of these inputs, building it only if it isn't there whole.
 
-        Args:
-            kind: folder name, such as `checkpoint`.
-            inputs: JSON values that decide the content: input versions, settings, seed, code version.
-            build: fills an empty folder and returns facts to remember (JSON values), such as a dev curve.
+        `inputs` are the JSON values that decide the content: input versions, settings, seed, code version. `build` fills an empty folder
+        and returns facts to remember (JSON values), such as a dev curve.
         """
         version = fingerprint(kind, inputs)
-        path = self.root / kind / version
-        if damage(path) is not None:
-            with atomic_folder(path) as folder:
+        if self.damage(f"{kind}/{version}"):
+            with atomic_folder(self.root / kind / version) as folder:
                 facts = dict(build(folder) or {})
                 files = {str(p.relative_to(folder)): file_sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
                 versions = {name: package_version(name) for name in ("torch", "sentence-transformers", "usearch")}
@@ -66,19 +63,28 @@ class Artifacts:
         return self.open(f"{kind}/{version}")
 
     def damage(self, name: str) -> str | None:
-        """What is wrong with the artifact `kind/version`, in words, or None."""
-        return damage(self.root / name)
+        """What is wrong with the artifact `kind/version`, in words, or None if every file is as its manifest says."""
+        path = self.root / name
+        if not path.is_dir():
+            return f"{path} is missing"
+        try:
+            files = json.loads((path / MANIFEST).read_text())["files"]
+        except (OSError, ValueError, KeyError) as error:
+            return f"{path / MANIFEST} cannot be read ({error})"
+        for file, expected in ((path / name, expected) for name, expected in files.items()):
+            if not file.is_file():
+                return f"{file} is missing"
+            state = file.stat()
+            if _sha256(file, state.st_size, state.st_mtime_ns, state.st_ino) != expected:
+                return f"{file} is damaged (its SHA-256 is not the manifest's)"
+        return None
 
     def open(self, name: str) -> Artifact:
-        """Open `kind/version` after verifying every file.
-
-        Raises:
-            WhetstoneError: it is missing or damaged; the message names the file. The next `whetstone build` makes it anew.
-        """
-        path = self.root / name
+        """Open `kind/version` after verifying every file; WhetstoneError: it is missing or damaged (the message names the file)."""
         if problem := self.damage(name):
             raise WhetstoneError(f"artifact {name} is not usable: {problem}. Run `whetstone build`: it makes it anew.")
         kind, version = name.split("/")
+        path = self.root / name
         return Artifact(kind, version, path, json.loads((path / MANIFEST).read_text())["facts"])
 
 
@@ -91,24 +97,6 @@ def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 def fingerprint(*parts: Any) -> str:
     """First 32 hex digits of the SHA-256 of JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def damage(path: Path) -> str | None:
-    """What is wrong with an artifact's folder, in words, or None if every file is as its manifest says."""
-    if not path.is_dir():
-        return f"{path} is missing"
-    try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
-        return f"{path / MANIFEST} cannot be read ({error})"
-    for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
-            return f"{file} is missing"
-        state = file.stat()
-        if _sha256(file, state.st_size, state.st_mtime_ns, state.st_ino) != expected:
-            return f"{file} is damaged (its SHA-256 is not the manifest's)"
-    return None
 
 
 def frame_version(frame: pd.DataFrame) -> str:

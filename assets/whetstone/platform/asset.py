@@ -22,6 +22,7 @@ from whetstone.platform.warehouse import Written
 LOG = logging.getLogger("whetstone.build")
 INPUT_TAG = "whetstone/"
 ARTIFACT_TAG = "whetstone-artifact/name"
+BUILD_TAG = "whetstone/build"
 OWNERS = ["team:search"]
 
 

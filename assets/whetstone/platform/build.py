@@ -6,13 +6,14 @@ itself. A failed partition holds back what reads it, nothing else: assets furthe
 """
 
 import logging
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import table_of
+from whetstone.platform.asset import BUILD_TAG, table_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.history import History
 from whetstone.platform.sql_contracts import check_step
@@ -50,6 +51,7 @@ class Builder:
         self.artifacts = artifacts
         self.warehouse = warehouse
         self.history = History(instance)
+        self.name = f"build-{secrets.token_hex(6)}"  # whose budget its runs spend
 
     def stale(self) -> list[Stale]:
         """Everything stale now."""
@@ -154,7 +156,7 @@ class Builder:
             partition_key=partition,
             raise_on_error=False,
             run_config=QUIET,
-            tags={"whetstone/command": "build"},
+            tags={BUILD_TAG: self.name},
         )
         for key in keys:
             self.history.forget(key)

@@ -12,21 +12,12 @@ Result = TypeVar("Result")
 
 
 def map_batches(
-    function: Callable[[Sequence[Item]], Iterable[Result]],
-    items: Sequence[Item],
-    batch_size: int,
-    describe: str | None = None,
+    function: Callable[[Sequence[Item]], Iterable[Result]], items: Sequence[Item], batch_size: int, describe: str | None = None
 ) -> list[Result]:
     """Apply `function` to consecutive batches of `items`; results come back flat and in the order of the items.
 
-    Args:
-        function: maps a batch of n items to n results.
-        items: anything that can be sliced.
-        batch_size: items a call, at least 1.
-        describe: text of a progress bar; without it there is none.
-
-    Raises:
-        ValueError: a batch came back with another number of results than it had items.
+    `function` maps at most `batch_size` items (at least 1) to as many results. `describe` is the text of a progress bar; without it there
+    is none. ValueError: a batch came back with another number of results than it had items.
     """
     results: list[Result] = []
     starts = range(0, len(items), batch_size)

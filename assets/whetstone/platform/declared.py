@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,19 +17,11 @@ class Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Named(Protocol):
-    name: str
-
-
 Model = TypeVar("Model", bound=Declared)
 
 
 def read_declared(model: type[Model], path: Path) -> Model:
-    """The declaration in a file.
-
-    Raises:
-        WhetstoneError: not YAML, or a field that is missing, unknown or out of range; the message names file and field.
-    """
+    """The declaration in a file; WhetstoneError: not YAML, or a field that is missing, unknown or out of range (both are named)."""
     try:
         return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -42,15 +34,13 @@ def read_declared(model: type[Model], path: Path) -> Model:
 def load_named(model: type[Model], what: str, name: str, folder: Path) -> Model:
     """The declaration called `name` in `folder/name.yml`; `what` it is, for messages.
 
-    Raises:
-        WhetstoneError: an unknown name (the message lists the known ones), a file of another name, or as `read_declared`.
+    WhetstoneError: an unknown name (the message lists the known ones), a file of another name, or as `read_declared`.
     """
     known = sorted(path.stem for path in folder.glob("*.yml"))
     if name not in known:
         raise WhetstoneError(f"{what} '{name}' is not in {folder}; known: {', '.join(known) or 'none'}")
     declared = read_declared(model, folder / f"{name}.yml")
-    said = cast(_Named, declared).name
-    if said != name:
+    if (said := declared.model_dump()["name"]) != name:
         raise WhetstoneError(f"{folder / f'{name}.yml'}: name: the file is called '{name}' and says '{said}'; make them equal")
     return declared
 

@@ -50,16 +50,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(path: Path, otherwise: str) -> Iterator[None]:
+def exclusive(path: Path, otherwise: str | None = None) -> Iterator[None]:
     """Hold a lock file while inside; it is free again when the process ends, however it ends.
 
     Raises:
-        WhetstoneError: another process holds it; `otherwise` says what that means.
+        WhetstoneError: another process holds it; `otherwise` says what that means. Without it this waits instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if otherwise else 0))
         except OSError as error:
             raise WhetstoneError(f"{otherwise} ({path} is locked); wait for it to end") from error
         yield

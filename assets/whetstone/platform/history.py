@@ -55,18 +55,11 @@ class History:
         """Latest materialisation by partition; an unpartitioned asset has the one partition None."""
         if key not in self._latest:
             storage = self.instance.event_log_storage
-            ids = storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
-            chunks = [sorted(ids.values())[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
-            records = [
-                record
-                for chunk in chunks
-                for record in self.instance.fetch_materializations(
-                    dg.AssetRecordsFilter(asset_key=key, storage_ids=chunk), limit=CHUNK
-                ).records
-            ]
-            if not ids:
-                records = list(self.instance.fetch_materializations(key, limit=1).records)
-            self._latest[key] = {record.partition_key: _materialized(record) for record in records}
+            ids = sorted(storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION).values())
+            chunks = [dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)]
+            pages = [self.instance.fetch_materializations(each, limit=CHUNK) for each in chunks]
+            pages = pages or [self.instance.fetch_materializations(key, limit=1)]
+            self._latest[key] = {record.partition_key: _materialized(record) for page in pages for record in page.records}
         return self._latest[key]
 
     def seen_by(self, parent: dg.AssetKey, partition: str | None) -> str:

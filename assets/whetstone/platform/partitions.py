@@ -1,7 +1,6 @@
 """The one partition dimension: categories, as slugs, known to Dagster as the dynamic partitions `category`."""
 
 import warnings
-from collections.abc import Iterable
 
 import dagster as dg
 
@@ -15,13 +14,3 @@ CATEGORIES = dg.DynamicPartitionsDefinition(name="category")
 def categories(instance: dg.DagsterInstance) -> list[str]:
     """The registered category slugs, sorted."""
     return sorted(instance.get_dynamic_partitions("category"))
-
-
-def register_categories(instance: dg.DagsterInstance, wanted: Iterable[str]) -> list[str]:
-    """Make the registered categories those of the catalog; returns the ones that were dropped."""
-    known, wanted = set(categories(instance)), set(wanted)
-    if wanted - known:
-        instance.add_dynamic_partitions("category", sorted(wanted - known))
-    for category in sorted(known - wanted):
-        instance.delete_dynamic_partition("category", category)
-    return sorted(known - wanted)

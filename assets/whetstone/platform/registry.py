@@ -47,24 +47,23 @@ class Registry:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.resolve()  # paths below its folder are stored without it
 
     def read(self) -> Pointers | None:
         """The pointers of the current base encoder, or None before the first build."""
-        states = self._states()
-        return self._pointers(states["bases"][states["current"]]) if states else None
+        return self._states()[0]
 
-    def _states(self) -> dict[str, Any]:
+    def _states(self) -> tuple[Pointers | None, dict[str, Pointers]]:
+        """The current pointers, and those of every base encoder by its version."""
         if not self.path.exists():
-            return {}
+            return None, {}
         try:
-            states: dict[str, Any] = json.loads(self.path.read_text())
-            self._pointers(states["bases"][states["current"]])
-            return states
-        except (ValueError, KeyError, TypeError) as error:
-            raise WhetstoneError(
-                f"{self.path} is damaged ({error}); restore it, or delete it to start again from the base encoder"
-            ) from error
+            states = json.loads(self.path.read_text())
+            bases = {version: self._pointers(state) for version, state in states["bases"].items()}
+            return bases[states["current"]], bases
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            mend = "restore it, or delete it to start again from the base encoder"
+            raise WhetstoneError(f"{self.path} is damaged ({error}); {mend}") from error
 
     def _pointers(self, state: Mapping[str, Any]) -> Pointers:
         def encoder(stored: Mapping[str, str]) -> Encoder:
@@ -81,22 +80,16 @@ class Registry:
         return pointers
 
     def start(self, setting: str, resolve: Callable[[], Path]) -> Pointers:
-        """The pointers for a base encoder; at first everything points to it.
+        """The pointers for the base encoder that the settings name so; at first everything points to it.
 
-        Args:
-            setting: the encoder's name in the settings.
-            resolve: finds its folder; called only when the name is a new one or its folder is gone, because it may download a model.
+        `resolve` finds its folder; it is called only when the name is a new one or the folder is gone, because it may download a model.
         """
-        pointers = self.read()
-        is_known = pointers is not None and pointers.setting == setting and Path(pointers.base.path).is_dir()
-        folder = Path(pointers.base.path) if pointers and is_known else resolve()
+        current, bases = self._states()
+        is_known = current is not None and current.setting == setting and Path(current.base.path).is_dir()
+        folder = Path(current.base.path) if current and is_known else resolve()
         base = Encoder("base", encoder_version(folder), str(folder))
-        if pointers and is_known and pointers.base.version == base.version:
-            return pointers
-        earlier = self._states().get("bases", {}).get(base.version)
-        if earlier:
-            return self._write(replace(self._pointers(earlier), setting=setting, base=base))
-        return self._write(Pointers(setting, base, base, base))
+        wanted = replace(bases.get(base.version, Pointers(setting, base, base, base)), setting=setting, base=base)
+        return wanted if wanted == current else self._write(wanted)
 
     def promote(self, encoder: Encoder) -> Pointers:
         """Make an encoder the champion."""
@@ -106,11 +99,7 @@ class Registry:
         return self._write(replace(pointers, champion=encoder, previous=(*pointers.previous, pointers.champion)))
 
     def next_cycle(self) -> Pointers:
-        """Make the champion the incumbent: the next build mines with it.
-
-        Raises:
-            WhetstoneError: the champion already is the incumbent, so a new cycle would mine what this one has mined.
-        """
+        """Make the champion the incumbent: the next build mines with it; WhetstoneError: it already is, and has mined this cycle."""
         pointers = self.require()
         if pointers.champion.version == pointers.incumbent.version:
             raise WhetstoneError(
@@ -120,12 +109,10 @@ class Registry:
         return self._write(replace(pointers, incumbent=pointers.champion, cycle=pointers.cycle + 1))
 
     def _write(self, pointers: Pointers) -> Pointers:
-        states = self._states() or {"bases": {}}
-        folder = f"{self.path.parent.resolve()}{os.sep}"
-        text = json.dumps(asdict(pointers)).replace(json.dumps(folder)[1:-1], "")
-        states["current"] = pointers.base.version
-        states["bases"][pointers.base.version] = json.loads(text)
-        atomic_write(self.path, json.dumps(states, indent=1))
+        bases = {**self._states()[1], pointers.base.version: pointers}
+        states = {"current": pointers.base.version, "bases": {version: asdict(each) for version, each in bases.items()}}
+        folder = f"{self.path.parent}{os.sep}"
+        atomic_write(self.path, json.dumps(states, indent=1).replace(json.dumps(folder)[1:-1], ""))
         return pointers
 
 
@@ -135,11 +122,7 @@ def registry_of(settings: Settings) -> Registry:
 
 
 def encoder_version(folder: Path) -> str:
-    """Version of a sentence-transformers folder: hash of its weights and configuration files.
-
-    Raises:
-        WhetstoneError: the folder holds no weights.
-    """
+    """Version of a sentence-transformers folder: hash of its weights and configuration files. WhetstoneError: it holds no weights."""
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin", ".json", ".txt") and p.is_file())
     if not any(p.suffix in (".safetensors", ".bin") for p in files):
         raise WhetstoneError(f"{folder} holds no model weights (*.safetensors); name a sentence-transformers folder in WHETSTONE_ENCODER")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whetstone.platform.errors import WhetstoneError
@@ -15,11 +15,16 @@ from whetstone.platform.errors import WhetstoneError
 PROJECT = Path(__file__).resolve().parents[3]
 """The repository's root: whetstone is a repository one clones and works in, so `sql/` lies beside the package."""
 
+PAID = ("claude_small", "claude_large")
+STAGES = ("cross_encoder", *PAID, "simulated_small", "simulated_large")
+
 
 class Settings(BaseSettings):
     """Settings of one build, read from the environment and from `.env` in the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="WHETSTONE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WHETSTONE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
 
     home: Path = Field(PROJECT / ".whetstone", description="Where everything that Whetstone makes lies, a folder a source.")
     source: str = Field("demo", description="The source to build: the name of a folder under sql/sources.", pattern=r"^[a-z0-9_]+$")
@@ -47,16 +52,36 @@ class Settings(BaseSettings):
     positives_per_query: int = Field(50, ge=1, description="Most positives a query keeps in its tiers ([A]: 50).")
     negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
 
-    annotator: str = Field(
-        "cross_encoder",
-        pattern="^(cross_encoder|simulated)$",
-        description="Who grades pairs without a human judgment: cross_encoder or simulated (demo only).",
+    cascade: str = Field(
+        "cross_encoder,claude_small,claude_large",
+        description="Annotators, cheap to dear: cross_encoder, claude_small, claude_large; simulated_small and _large (demo only).",
     )
-    annotator_epochs: int = Field(2, ge=1, description="Most epochs of the cross-encoder; it stops early on dev queries.")
-    tier_confidence: float = Field(
-        0.7, ge=0, le=1, description="A graded pair enters a tier only if its annotator was this sure (a human is)."
+    cascade_target: str = Field(
+        "paper",
+        description="Thresholds: `paper` ([A2]: 0.85, 0.80, 0.75), `agreement:0.92` at least cost, or best at `cost:0.5` of all-large.",
     )
-    simulated_accuracy: float = Field(0.93, gt=0, le=1, description="Share of right answers of the annotator `simulated`.")
+    annotator_epochs: int = Field(2, ge=1, description="Most epochs of the cross-encoder; it stops early on train queries set aside.")
+    annotator_runs: int = Field(3, ge=1, description="Cross-encoders to train, one a seed: the best is kept, their spread is reported.")
+    calibration_pairs: int = Field(500, ge=1, description="Most human-judged dev pairs that a paid cascade is calibrated on.")
+    agreement_floor: float = Field(
+        0.3, ge=0, le=1, description="Agreement with human dev judgments under which the calibration check blocks."
+    )
+    tier_confidence: float = Field(0.7, ge=0, le=1, description="A graded pair enters a tier only if this likely to be right (a human is).")
+    audit_share: float = Field(0.3, ge=0, le=1, description="Share of the graded pairs that is held against engagement ([B]: 0.3).")
+
+    budget_usd: float = Field(0.0, ge=0, description="Most dollars that one build may spend on paid annotators; 0 buys nothing.")
+    category_budget_usd: float | None = Field(None, ge=0, description="...and most of them on one category.")
+    claude_small: str = Field("claude-haiku-5-5", description="Model of the stage claude_small.")
+    claude_large: str = Field("claude-opus-5-5", description="Model of the stage claude_large.")
+    claude_prices: dict[str, tuple[float, float]] = Field(
+        {}, description='Dollars per million input and output tokens of further models, as JSON: {"model": [1, 5]}.'
+    )
+    claude_batch_from: int = Field(
+        10, ge=1, description="Fewer requests than this are asked at once, at full price, instead of as a batch."
+    )
+    claude_poll_s: float = Field(20.0, gt=0, description="Seconds between two looks at a batch.")
+    anthropic_api_key: SecretStr | None = Field(None, validation_alias="ANTHROPIC_API_KEY", description="The key of the paid annotators.")
+    anthropic_base_url: str | None = Field(None, validation_alias="ANTHROPIC_BASE_URL", description="Another address of their API.")
 
     index_dtype: str = Field("bf16", pattern="^(bf16|f16|f32|i8)$", description="USearch scalar type: bf16, f16, f32 or i8.")
     index_connectivity: int = Field(16, ge=2, description="USearch M: edges a node keeps.")
@@ -68,6 +93,26 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None
+
+    @field_validator("cascade")
+    @classmethod
+    def _known_stages(cls, text: str) -> str:
+        names = [name.strip() for name in text.split(",")]
+        if unknown := [name for name in names if name not in STAGES]:
+            raise ValueError(f"there is no annotator {unknown[0]!r}; choose from {', '.join(STAGES)}")
+        if len(set(names)) < len(names):
+            raise ValueError("an annotator is there twice")
+        return ",".join(names)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The cascade's annotators, in order."""
+        return tuple(self.cascade.split(","))
+
+    @property
+    def can_buy(self) -> bool:
+        """Whether a paid annotator of the cascade can be asked: grades are stale when this changes."""
+        return self.anthropic_api_key is not None and any(name in PAID for name in self.stages)
 
     @property
     def root(self) -> Path:
@@ -104,7 +149,7 @@ def load_settings() -> Settings:
     try:
         return Settings()  # type: ignore[call-arg]  # every field has a default; pydantic's plugin isn't used
     except ValidationError as error:
-        lines = [f"  WHETSTONE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        lines = [f"  WHETSTONE_{str(e['loc'][0]).upper().removeprefix('WHETSTONE_')}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise WhetstoneError(
             "these settings are not usable; `whetstone settings`, without them, shows what each means:\n" + "\n".join(lines)
         ) from None

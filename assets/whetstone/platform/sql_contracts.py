@@ -18,8 +18,7 @@ unit_tests:                                           # run by the test-suite, s
 ```
 """
 
-from collections.abc import Iterable
-from fnmatch import fnmatch
+import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +62,6 @@ class TableTest(Declared):
     """A test of the table; exactly one of its kinds is given."""
 
     unique: tuple[str, ...] | None = None
-    not_null: tuple[str, ...] | None = None
     expression_is_true: str | None = None
     relationships: Relationship | None = None
     accepted_values: AcceptedValues | None = None
@@ -90,45 +88,34 @@ class Contract(Declared):
 
     def table_schema(self, actual: dict[str, str] | None = None) -> dg.TableSchema:
         """The contract as Dagster shows it; with a table's actual columns, patterns are filled in."""
-        named = [(name, c) for c in self.columns for name in (fnmatch_all(actual, c.name) if actual else [c.name])]
+        named = [(name, c) for c in self.columns for name in (fnmatch.filter(actual, c.name) if actual else [c.name])]
         columns = [dg.TableColumn(name=n, type=c.type, description=c.description or None) for n, c in dict(named).items()]
         return dg.TableSchema(columns=columns)
 
     def violations(self, actual: dict[str, str]) -> list[str]:
         """How a table's columns differ from the contract, in words."""
-        problems = []
+        problems, strangers = [], dict(actual)
         for column in self.columns:
-            found = {name: actual[name] for name in fnmatch_all(actual, column.name)}
+            found = fnmatch.filter(actual, column.name)
             if not found:
                 problems.append(f"column {column.name} is missing")
-            problems += [f"column {name} is {kind}, the contract says {column.type}" for name, kind in found.items() if kind != column.type]
-        patterns = [c.name for c in self.columns]
-        problems += [f"column {name} is not in the contract" for name in actual if not any(fnmatch(name, p) for p in patterns)]
-        return problems
+            for name in found:
+                strangers.pop(name, None)
+                if actual[name] != column.type:
+                    problems.append(f"column {name} is {actual[name]}, the contract says {column.type}")
+        return problems + [f"column {name} is not in the contract" for name in strangers]
 
     def queries(self) -> dict[str, tuple[str, bool]]:
         """Every test as a SELECT of the rows that break it, by name, with whether it blocks."""
-        found: dict[str, tuple[str, bool]] = {}
-        for column in self.columns:
-            for test in column.tests:
-                found[f"{test}_{column.name}"] = (_not_null([column.name]) if test == "not_null" else _unique([column.name]), True)
-        for test_ in self.tests:
-            kind, query = _compile(test_)
-            found[test_.name or kind] = (query, test_.severity == "error")
-        return found
-
-
-def fnmatch_all(names: Iterable[str], pattern: str) -> list[str]:
-    """The names that a column name or pattern of a contract stands for."""
-    return [name for name in names if fnmatch(name, pattern)]
+        unique = [TableTest(unique=(column.name,)) for column in self.columns if "unique" in column.tests]
+        filled = [column.name for column in self.columns if "not_null" in column.tests]
+        not_null = [TableTest(name=f"not_null_{name}", expression_is_true=f'"{name}" is not null') for name in filled]
+        compiled = [(test, *_compile(test)) for test in (*unique, *not_null, *self.tests)]
+        return {test.name or name: (query, test.severity == "error") for test, name, query in compiled}
 
 
 def load_contract(path: Path) -> Contract:
-    """Read a contract.
-
-    Raises:
-        WhetstoneError: the file is missing or says something that contracts don't know, naming file and field.
-    """
+    """Read a contract; WhetstoneError: the file is missing or says something that contracts don't know (file and field are named)."""
     if not path.exists():
         raise WhetstoneError(f"{path} is missing: every table has a contract (columns, types, tests) beside its SQL")
     return read_declared(Contract, path)
@@ -136,16 +123,12 @@ def load_contract(path: Path) -> Contract:
 
 def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.AssetChecksDefinition:
     """One Dagster check for the column contract and one for each test; blocking ones hold back what depends on the table."""
-    queries = contract.queries()
-    partitions = CATEGORIES if by_category else None
-    key = key_of(table)
+    key, partitions, queries = key_of(table), CATEGORIES if by_category else None, contract.queries()
+    described = {"columns": ("The table's columns are those of its contract.", True)}
+    described |= {name: (f"```sql\n{query}\n```", blocks) for name, (query, blocks) in queries.items()}
     specs = [
-        dg.AssetCheckSpec(
-            "columns", asset=key, blocking=True, description="The table's columns are those of its contract.", partitions_def=partitions
-        )
-    ] + [
-        dg.AssetCheckSpec(name, asset=key, blocking=blocks, description=f"```sql\n{query}\n```", partitions_def=partitions)
-        for name, (query, blocks) in queries.items()
+        dg.AssetCheckSpec(name, asset=key, blocking=blocks, description=text, partitions_def=partitions)
+        for name, (text, blocks) in described.items()
     ]
 
     @dg.multi_asset_check(name=check_step(table), specs=specs, can_subset=True)
@@ -157,11 +140,11 @@ def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.Ass
             for check in sorted(context.selected_asset_check_keys, key=lambda k: k.name):
                 if check.name == "columns":
                     broken = contract.violations(columns_of(connection, table))
-                    count, examples, blocks = len(broken), "; ".join(broken), True
+                    count, examples = len(broken), "; ".join(broken)
                 else:
-                    query, blocks = queries[check.name]
-                    failing = connection.execute(query.replace("{rows}", rows), parameters).df()
+                    failing = connection.execute(queries[check.name][0].replace("{rows}", rows), parameters).df()
                     count, examples = len(failing), failing.head(EXAMPLES).to_json(orient="records")
+                blocks = described[check.name][1]
                 yield dg.AssetCheckResult(
                     asset_key=key,
                     check_name=check.name,
@@ -181,9 +164,9 @@ def check_step(table: str) -> str:
 
 def _compile(test: TableTest) -> tuple[str, str]:
     if test.unique:
-        return f"unique_{'_'.join(test.unique)}", _unique(list(test.unique))
-    if test.not_null:
-        return f"not_null_{'_'.join(test.not_null)}", _not_null(list(test.not_null))
+        names = ", ".join(f'"{column}"' for column in test.unique)
+        twice = f"select {names}, count(*) as count_rows from {{rows}} as t group by {names} having count(*) > 1"
+        return f"unique_{'_'.join(test.unique)}", twice
     if test.expression_is_true:
         words = "".join(c if c.isalnum() else "_" for c in test.expression_is_true)[:60].strip("_")
         return f"expression_{words}", f"select * from {{rows}} as t where not coalesce({test.expression_is_true}, false)"
@@ -195,14 +178,4 @@ def _compile(test: TableTest) -> tuple[str, str]:
         a = test.accepted_values
         values = ", ".join("'" + v.replace("'", "''") + "'" if isinstance(v, str) else str(v) for v in a.values)
         return f"accepted_values_{a.column}", f'select * from {{rows}} as t where "{a.column}" not in ({values})'
-    raise WhetstoneError("a test in a contract needs one of unique, not_null, expression_is_true, relationships, accepted_values")
-
-
-def _not_null(columns: list[str]) -> str:
-    missing = " or ".join(f'"{column}" is null' for column in columns)
-    return f"select * from {{rows}} as t where {missing}"
-
-
-def _unique(columns: list[str]) -> str:
-    names = ", ".join(f'"{column}"' for column in columns)
-    return f"select {names}, count(*) as count_rows from {{rows}} as t group by {names} having count(*) > 1"
+    raise WhetstoneError("a test in a contract needs one of unique, expression_is_true, relationships, accepted_values")

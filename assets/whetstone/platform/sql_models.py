@@ -9,6 +9,7 @@ A table may also be *ephemeral*: a SELECT put in its place (dbt's word), which i
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError
 from sqlglot.lineage import lineage
+from sqlglot.schema import MappingSchema
 
 from whetstone.platform.artifacts import fingerprint
 from whetstone.platform.asset import asset, result, table_of
@@ -36,7 +38,8 @@ class SqlModel:
     tables: tuple[str, ...]
     parameters: tuple[str, ...]
     contract: Contract
-    source: str
+    path: Path
+    text: str  # of the file
 
     @property
     def table(self) -> str:
@@ -55,11 +58,7 @@ class SqlModel:
 
 
 def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
-    """Read one `.sql` file and the `.yml` beside it.
-
-    Raises:
-        WhetstoneError: the file is no single SELECT, or has no description, naming file and line.
-    """
+    """Read one `.sql` file and the `.yml` beside it; WhetstoneError: no single SELECT, or no description (file and line are named)."""
     text = path.read_text()
     try:
         statements = [s for s in sqlglot.parse(text, dialect="duckdb") if s]
@@ -68,22 +67,17 @@ def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
         raise WhetstoneError(f"{path}:{place['line']}: not valid SQL: {place['description']}") from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise WhetstoneError(f"{path}:1: a model is exactly one SELECT, this file has {len(statements)} statements")
-    comment = [line[2:].strip() for line in text.splitlines()[: _comment_lines(text)]]
+    comment = [line[2:].strip() for line in takewhile(lambda line: line.startswith("--"), text.splitlines())]
     if not comment:
         raise WhetstoneError(f"{path}:1: say in a leading comment what one row is (`-- one row per ...`)")
     tree = statements[0]
     for table in list(_tables(tree)):
         if (select := ephemeral.get(f"{table.db}.{table.name}")) is not None:
-            subquery = exp.Subquery(
-                this=sqlglot.parse_one(select, dialect="duckdb"), alias=table.args.get("alias") or exp.to_identifier(table.name)
-            )
-            table.replace(subquery)
-    tables = {f"{t.db}.{t.name}": t for t in _tables(tree)}
-    for name, node in tables.items():
-        if not node.db:
-            raise WhetstoneError(
-                f"{path}:{_line(text, node.name)}: table {name.strip('.')} has no schema; write `schema.{name.strip('.')}`"
-            )
+            alias = table.args.get("alias") or exp.to_identifier(table.name)
+            table.replace(exp.Subquery(this=sqlglot.parse_one(select, dialect="duckdb"), alias=alias))
+    tables = {f"{t.db}.{t.name}" for t in _tables(tree)}
+    if bare := sorted(name[1:] for name in tables if name.startswith(".")):
+        raise WhetstoneError(f"{path}:{_line(text, bare[0])}: table {bare[0]} has no schema; write `schema.{bare[0]}`")
     parameters = sorted({str(p.this if isinstance(p.this, str) else p.this.name) for p in tree.find_all(exp.Parameter, exp.Placeholder)})
     return SqlModel(
         schema=path.parent.name,
@@ -93,33 +87,26 @@ def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
         tables=tuple(sorted(tables)),
         parameters=tuple(parameters),
         contract=load_contract(path.with_suffix(".yml")),
-        source=str(path),
+        path=path,
+        text=text,
     )
 
 
 def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str], names: Iterable[str]) -> list[SqlModel]:
     """Every model of `folder/staging` and `folder/marts`.
 
-    Args:
-        folder: the project's `sql` folder.
-        ephemeral: SELECTs that stand for tables, by `schema.name`.
-        known: tables and artifacts that others make, as `schema.name`.
-        names: what `$name` may stand for besides `category`.
-
-    Raises:
-        WhetstoneError: a model reads a table that nobody makes, or uses a parameter that doesn't exist.
+    `ephemeral` are SELECTs that stand for tables, by `schema.name`; `known` are tables and artifacts that others make; `names` are what
+    `$name` may stand for besides `category`. WhetstoneError: a model reads a table that nobody makes, or uses another parameter.
     """
     models = [read_model(path, ephemeral) for schema in ("staging", "marts") for path in sorted((folder / schema).glob("*.sql"))]
     tables = {model.table for model in models} | set(known)
     for model in models:
-        text = Path(model.source).read_text()
-        for table in model.tables:
-            if table not in tables:
-                raise WhetstoneError(
-                    f"{model.source}:{_line(text, table)}: reads unknown table {table}; known are {', '.join(sorted(tables))}"
-                )
-        for parameter in set(model.parameters) - {"category"} - set(names):
-            raise WhetstoneError(f"{model.source}:{_line(text, '$' + parameter)}: ${parameter} is no setting and no word of the guideline")
+        if unknown := sorted({*model.tables} - tables):
+            place = f"{model.path}:{_line(model.text, unknown[0])}"
+            raise WhetstoneError(f"{place}: reads unknown table {unknown[0]}; known are {', '.join(sorted(tables))}")
+        if unknown := sorted({*model.parameters} - {"category", *names}):
+            place = f"{model.path}:{_line(model.text, f'${unknown[0]}')}"
+            raise WhetstoneError(f"{place}: ${unknown[0]} is no setting and no word of the guideline")
     return models
 
 
@@ -133,12 +120,8 @@ def sql_definitions(
 ) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
     """Assets of all models, and checks of every table that has a contract.
 
-    Args:
-        folder: the project's `sql` folder.
-        made: what Python makes or the feed reports; a contract `sql/<schema>/<name>.yml` checks those tables too.
-        ephemeral: SELECTs that stand for tables, by `schema.name`.
-        values: what parameters stand for, besides `category`.
-        contracts: tables whose contract lies elsewhere, as a path below `folder`.
+    `made` is what Python makes or the feed reports; a contract `sql/<schema>/<name>.yml` checks those tables too (`contracts`: those whose
+    contract lies elsewhere below `folder`). `values` are what parameters stand for, besides `category`; `ephemeral` as in `read_models`.
     """
     specs = [spec for each in made for spec in (each.specs if isinstance(each, dg.AssetsDefinition) else [each])]
     models = read_models(folder, ephemeral, known=[table_of(spec.key) for spec in specs], names=values)
@@ -153,12 +136,7 @@ def sql_definitions(
 
 
 def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """The asset of a model.
-
-    Args:
-        model: the model.
-        values: what its parameters stand for, besides `category`.
-    """
+    """The asset of a model; `values` are what its parameters stand for, besides `category`."""
     bound = {name: values[name] for name in model.parameters if name != "category"}
     described: dict[str, Any] = {}
 
@@ -170,7 +148,7 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
         deps=model.tables,
         version=f"{model.code_version}-{fingerprint(bound)[:8]}" if bound else model.code_version,
         by_category=model.by_category,
-        description=f"{model.description}\n\n```sql\n{Path(model.source).read_text()}```",
+        description=f"{model.description}\n\n```sql\n{model.text}```",
         metadata={"dagster/column_schema": model.contract.table_schema(), **{f"${name}": str(value) for name, value in bound.items()}},
     )
     def sql_model(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
@@ -190,10 +168,9 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
 
 def column_lineage(model: SqlModel, made: Iterable[str], read: Mapping[str, Mapping[str, str]]) -> dg.TableColumnLineage:
     """Which columns of which tables each column that the model made comes from; `read` has the column types of every table it reads."""
-    schema: dict[str, dict[str, dict[str, str]]] = {}
-    for table in model.tables:
-        db, name = table.split(".")
-        schema.setdefault(db, {})[name] = dict(read[table])
+    schema = MappingSchema(dialect="duckdb")
+    for table, columns in read.items():
+        schema.add_table(table, dict(columns))
     found: dict[str, list[dg.TableColumnDep]] = {}
     for name in made:
         leaves = {
@@ -203,11 +180,6 @@ def column_lineage(model: SqlModel, made: Iterable[str], read: Mapping[str, Mapp
         }
         found[name] = [dg.TableColumnDep(asset_key=dg.AssetKey([db, table]), column_name=column) for db, table, column in sorted(leaves)]
     return dg.TableColumnLineage(deps_by_column=found)
-
-
-def _comment_lines(text: str) -> int:
-    lines = text.splitlines()
-    return next((i for i, line in enumerate(lines) if not line.startswith("--")), len(lines))
 
 
 def _tables(tree: exp.Expression) -> Iterable[exp.Table]:

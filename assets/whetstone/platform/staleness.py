@@ -5,7 +5,7 @@ is not the one it was made from, when one of its blocking checks did not pass, o
 stale because of a clock, or because a parent ran again with the same content.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,50 +90,32 @@ class Graph:
 
 
 def stale_partitions(
-    graph: Graph,
-    history: History,
-    damage: Callable[[str], str | None],
-    written: Mapping[tuple[str, str | None], str] | None = None,
+    graph: Graph, history: History, damage: Callable[[str], str | None], written: Mapping[tuple[str, str | None], str] | None = None
 ) -> list[Stale]:
-    """Every stale asset partition, parents before children.
+    """Every stale asset partition, parents before children; `history` must `forget` what a build has just made.
 
-    Args:
-        graph: the assets.
-        history: what was materialised; `forget` what a build has just made.
-        damage: what is wrong with the artifact `kind/version`, or None.
-        written: version of every partition in the warehouse, to notice rows that are gone; None where there is no warehouse.
+    `damage` says what is wrong with the artifact `kind/version`, or None. `written` holds the version of every partition in the warehouse,
+    to notice rows that are gone; None where there is no warehouse.
     """
-    found: list[Stale] = []
     unpassed = history.unpassed_checks([check for node in graph.nodes.values() for check in node.blocking_checks])
-    for node in graph.nodes.values():
-        for place in graph.places(node, history.categories):
-            reasons = _reasons(node, place[1], history, damage, written) + [
-                f"check {name} did not pass" for name in unpassed.get(place, [])
-            ]
-            if reasons:
-                found.append(Stale(*place, tuple(reasons)))
-    return found
 
+    def reasons(node: Node, partition: str | None) -> Iterator[str]:
+        made = history.latest(node.key).get(partition)
+        if made is None:
+            yield "never built"
+            return
+        if made.code_version != node.code_version:
+            yield "code or settings changed"
+        for parent in node.parents:
+            if made.tags.get(f"{INPUT_TAG}{table_of(parent)}") != history.seen_by(parent, partition):
+                yield f"{table_of(parent)} changed"
+        if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
+            yield problem
+        is_table = node.key.path[0] in ("staging", "marts")
+        if is_table and written is not None and written.get((table_of(node.key), partition)) != made.data_version:
+            yield "its rows in the warehouse are not those of its last build"
+        for name in unpassed.get((node.key, partition), []):
+            yield f"check {name} did not pass"
 
-def _reasons(
-    node: Node,
-    partition: str | None,
-    history: History,
-    damage: Callable[[str], str | None],
-    written: Mapping[tuple[str, str | None], str] | None,
-) -> list[str]:
-    made = history.latest(node.key).get(partition)
-    if made is None:
-        return ["never built"]
-    reasons = []
-    if made.code_version != node.code_version:
-        reasons.append("code or settings changed")
-    for parent in node.parents:
-        if made.tags.get(f"{INPUT_TAG}{table_of(parent)}") != history.seen_by(parent, partition):
-            reasons.append(f"{table_of(parent)} changed")
-    if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
-        reasons.append(problem)
-    is_table = node.key.path[0] in ("staging", "marts") and written is not None
-    if is_table and (written or {}).get((table_of(node.key), partition)) != made.data_version:
-        reasons.append("its rows in the warehouse are not those of its last build")
-    return reasons
+    places = [(node, place) for node in graph.nodes.values() for place in graph.places(node, history.categories)]
+    return [Stale(*place, why) for node, place in places if (why := tuple(reasons(node, place[1])))]

@@ -17,13 +17,10 @@ PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 
 def encoder_folder(name_or_path: str) -> Path:
-    """The folder of an encoder's weights; a hub model is downloaded into the hub's own cache.
+    """The folder of an encoder's weights: of `all-MiniLM-L6-v2` (packaged), a folder itself, or of a hub id `name` or `owner/name`.
 
-    Args:
-        name_or_path: `all-MiniLM-L6-v2` (the packaged weights), a folder, or a hub id `name` or `owner/name`.
-
-    Raises:
-        WhetstoneError: the folder doesn't exist, the packaged weights are missing or not the official ones, or the download failed.
+    A hub model is downloaded into the hub's own cache. WhetstoneError: the folder doesn't exist, the packaged weights are missing or not
+    the official ones, or the download failed.
     """
     if name_or_path in PACKAGED:
         return _packaged_folder()

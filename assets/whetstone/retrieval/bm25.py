@@ -7,16 +7,15 @@ Robertson, Zaragoza 2009 for BM25; Kamphuis et al. 2020 for Lucene's variant, wh
 with products that score 0 and cuts ties by chance, so we take its full scores instead, drop what scores 0 and rank ourselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import bm25s
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import Stemmer
 
 from whetstone.retrieval.channels import ChannelInputs
-from whetstone.retrieval.ranking import top_k
+from whetstone.retrieval.ranking import Hits, top_k
 
 
 def search(inputs: ChannelInputs, depth: int) -> pd.DataFrame:
@@ -40,10 +39,18 @@ def bm25_run(
 
     `k1` >= 0 is the saturation of term frequency, `b` from 0 to 1 the normalisation by length. Ties by (-score, product_id).
     """
-    index = build_index(tokens(texts), k1=k1, b=b)
-    # One row of scores at a time: a million products are 4 MB.
-    rows = (query_scores(index, query, len(product_ids)) for query in tokens(query_texts))
-    return top_k(((found := np.flatnonzero(scores), scores[found]) for scores in rows), product_ids, query_ids, depth)
+    corpus = tokens(texts)
+    index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
+    if any(corpus):  # bm25s has no index of nothing
+        index.index(corpus, show_progress=False)
+
+    def found() -> Iterator[Hits]:
+        for query in tokens(query_texts):
+            known = index.get_tokens_ids(query) if any(corpus) else []
+            scores = index.get_scores_from_ids(known) if known else np.zeros(0)  # a row at a time: a million products are 4 MB
+            yield np.flatnonzero(scores), scores[scores > 0]
+
+    return top_k(found(), product_ids, query_ids, depth)
 
 
 def tokens(texts: Sequence[str]) -> list[list[str]]:
@@ -51,18 +58,3 @@ def tokens(texts: Sequence[str]) -> list[list[str]]:
     stemmer = Stemmer.Stemmer("english")
     split: list[list[str]] = bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
     return split
-
-
-def build_index(corpus: Sequence[Sequence[str]], *, k1: float, b: float) -> bm25s.BM25 | None:
-    """The index over tokenised texts; None where no text has a word, for which bm25s has no index."""
-    if not any(corpus):
-        return None
-    index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
-    index.index(list(corpus), show_progress=False)
-    return index
-
-
-def query_scores(index: bm25s.BM25 | None, query: Sequence[str], count_products: int) -> npt.NDArray[np.float32]:
-    """BM25 of one tokenised query with every product, (count_products,); words that no product has add nothing."""
-    known = index.get_tokens_ids(query) if index else []
-    return index.get_scores_from_ids(known) if index and known else np.zeros(count_products, dtype=np.float32)

@@ -1,13 +1,12 @@
 """The registry of channels: heterogeneous ways to find products for a query, each with its top `depth` and the rank.
 
-A channel is one file with a function `search(inputs, depth) -> run` and one line in `CHANNELS`. Everything downstream (assets, disagreement
-sets, overlap, evaluation) reads this registry. The file is imported when the definitions load, so it refers to the search functions by name
-and imports none of them. Source: arXiv 2606.23911 [A], section 3.
+A channel is one file here, `<name>.py` with a function `search(inputs, depth) -> run`, and one entry in `CHANNELS`. Everything downstream
+(assets, disagreement sets, overlap, evaluation) reads this registry. It is imported when the definitions load, so it imports the channels'
+files only when they are called. Source: arXiv 2606.23911 [A], section 3.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from whetstone.retrieval.vectors import Vectors
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SUMMARIES = ("lexical", "best", "best_dense")
 
 
@@ -41,12 +39,11 @@ class ChannelInputs:
 class Channel:
     """One way to find products."""
 
-    name: str  # also the table (`marts.<name>_run`) and the rank column (`<name>_rank`)
+    name: str  # also the module here, the table (`marts.<name>_run`) and the rank column (`<name>_rank`)
     kind: Literal["lexical", "dense"]  # matches words or vectors; the tiers tell the two apart
     description: str  # one sentence for the asset
     version: str  # bump it when the results of the same inputs change
     settings: tuple[str, ...]  # fields of Settings that it reads
-    entry: str  # `module:function` of `search(inputs, depth) -> run`, imported when called
     reads: tuple[str, ...] = ()  # besides the category's products and queries; a change of nothing else makes its runs stale
 
     @property
@@ -56,8 +53,7 @@ class Channel:
 
     def search(self, inputs: ChannelInputs, depth: int) -> pd.DataFrame:
         """The run of the queries over the products: query_id, product_id, rank, score; at most `depth` a query."""
-        module, function = self.entry.split(":")
-        run: pd.DataFrame = getattr(import_module(module), function)(inputs, depth)
+        run: pd.DataFrame = import_module(f"whetstone.retrieval.{self.name}").search(inputs, depth)
         return run
 
 
@@ -68,7 +64,6 @@ CHANNELS: tuple[Channel, ...] = (
         description="Query phrases looked up in the category's lexicon, with synonyms; score = idf-weighted share covered.",
         version="1",
         settings=("depth",),
-        entry="whetstone.retrieval.dictionary:search",
         reads=("staging.judgments", "raw.synonyms"),
     ),
     Channel(
@@ -77,7 +72,6 @@ CHANNELS: tuple[Channel, ...] = (
         description="BM25 (Lucene's form) over stemmed product text.",
         version="1",
         settings=("depth", "bm25_k1", "bm25_b"),
-        entry="whetstone.retrieval.bm25:search",
     ),
     Channel(
         name="dense",
@@ -85,7 +79,6 @@ CHANNELS: tuple[Channel, ...] = (
         description="Cosine of the incumbent encoder's vectors, exact search.",
         version="1",
         settings=("depth",),
-        entry="whetstone.retrieval.dense:search",
         reads=("models.incumbent_encoder",),
     ),
 )
@@ -95,7 +88,7 @@ def check_registry(channels: Sequence[Channel]) -> None:
     """Refuse (WhetstoneError) names that would collide as tables or columns, with each other or with a summary of `run_ranks_sql`."""
     names = [channel.name for channel in channels]
     for name in names:
-        if not _NAME.fullmatch(name) or name in _SUMMARIES or names.count(name) > 1:
+        if not (name.isascii() and name.isidentifier() and name.islower()) or name in _SUMMARIES or names.count(name) > 1:
             raise WhetstoneError(f"channel {name!r}: a name is a unique lower-case identifier other than {', '.join(_SUMMARIES)}")
 
 
@@ -105,15 +98,6 @@ def channel(name: str) -> Channel:
     if name not in known:
         raise WhetstoneError(f"there is no channel {name!r}; registered are {', '.join(known)}")
     return known[name]
-
-
-def runs_sql(channels: Sequence[Channel] = CHANNELS) -> str:
-    """SELECT of every registered run: channel, kind, category, query_id, product_id, rank, score."""
-    check_registry(channels)
-    return "\n    union all\n".join(
-        f"    select '{each.name}' as channel, '{each.kind}' as kind, category, query_id, product_id, rank, score, from {each.table}"
-        for each in channels
-    )
 
 
 def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
@@ -126,22 +110,14 @@ def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
     Columns: category, query_id, product_id; `<channel>_rank` of each (null where it didn't find the pair); count_channels,
     count_lexical; lexical_rank (best of the lexical channels), best_dense_rank, best_rank.
     """
+    check_registry(channels)
+    runs = "\n    union all\n".join(
+        f"    select '{each.name}' as channel, '{each.kind}' as kind, category, query_id, product_id, rank, from {each.table}"
+        for each in channels
+    )
     ranks = "\n".join(f"    max(rank) filter (where channel = '{each.name}') as {each.name}_rank," for each in channels)
-    return f"""with depths as (
-    select greatest($found_least, ceil($found_share * count(*))) as found_depth,
-    from staging.products
-    where category = $category
-),
-
-all_runs as (
-{runs_sql(channels)}
-),
-
-runs as (
-    select all_runs.*,
-    from all_runs
-    cross join depths
-    where all_runs.category = $category and all_runs.rank <= depths.found_depth
+    return f"""with runs as (
+{runs}
 )
 
 select
@@ -155,4 +131,7 @@ select
     min(rank) filter (where kind = 'dense') as best_dense_rank,
     min(rank) as best_rank,
 from runs
+where
+    category = $category
+    and rank <= (select greatest($found_least, ceil($found_share * count(*))) from staging.products where category = $category)
 group by category, query_id, product_id"""

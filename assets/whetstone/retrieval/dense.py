@@ -1,9 +1,9 @@
 """Channel `dense`: cosine of unit vectors, exact search by matrix products.
 
 Exact on purpose: mining lives on who did *not* find a product, and an approximate index would add its own misses. Measured at 43 k x 384
-on 2 cores, BLAS answers five times as many queries as an exact vector index. Blocks over queries and products bound the memory, whatever
-the size of the catalog. A matrix product may give equal vectors different last bits by their place in a block, so it only picks the
-candidates, with slack; their scores are summed anew in float64, row by row, and ties are real ties.
+on 2 cores, BLAS answers five times as many queries as an exact vector index. Blocks of queries bound the memory, whatever the size of the
+catalog. A matrix product may give equal vectors different last bits by their place in a block, so it only picks the candidates, with slack;
+their scores are summed anew in float64, row by row, and ties are real ties.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,8 @@ from whetstone.retrieval.channels import ChannelInputs
 from whetstone.retrieval.ranking import Hits, top_k
 from whetstone.retrieval.vectors import Vectors
 
-QUERY_BLOCK = 256
-PRODUCT_BLOCK = 65_536
-"""A block of scores is QUERY_BLOCK x PRODUCT_BLOCK float32, 64 MiB."""
-SLACK = 1e-5
-"""Candidates score at least the k-th best minus this share of the longest vectors' product: ten times the error of float32."""
+BLOCK = 1 << 26  # scores at a time: 256 MiB of float32
+SLACK = 1e-5  # candidates score at least the k-th best minus this share of the longest vectors' product: ten times the error of float32
 
 
 def search(inputs: ChannelInputs, depth: int) -> pd.DataFrame:
@@ -30,16 +27,9 @@ def search(inputs: ChannelInputs, depth: int) -> pd.DataFrame:
 
 
 def exact_search(
-    query_vectors: Vectors,
-    product_vectors: Vectors,
-    query_ids: Sequence[str],
-    product_ids: Sequence[str],
-    k: int,
-    *,
-    query_block: int = QUERY_BLOCK,
-    product_block: int = PRODUCT_BLOCK,
+    query_vectors: Vectors, product_vectors: Vectors, query_ids: Sequence[str], product_ids: Sequence[str], k: int, *, block: int = BLOCK
 ) -> pd.DataFrame:
-    """The run of the k products with the highest inner product (may be negative) for every query; block sizes don't change it.
+    """The run of the k products with the highest inner product (may be negative) for every query; `block` scores are held at a time.
 
     Vectors are (n_queries, d) and (n_products, d), beside distinct ids; give unit vectors for cosines. A memory map works.
     WhetstoneError: the vectors don't fit the ids or each other, or aren't finite.
@@ -58,24 +48,13 @@ def exact_search(
         raise WhetstoneError("a vector holds values that are not finite numbers; encode the texts again")
 
     def found() -> Iterator[Hits]:
-        for first in range(0, len(query_ids), query_block):
-            queries = query_vectors[first : first + query_block]
-            near: list[Hits] = [(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float32))] * len(queries)
-            for start in range(0, len(product_ids), product_block):
-                scores = queries @ product_vectors[start : start + product_block].T
-                near = [_merge(old, start, row, k, slack) for old, row in zip(near, scores, strict=True)]
-            for query, (positions, _) in zip(queries, near, strict=True):
+        rows = max(1, block // max(1, len(product_ids)))
+        for first in range(0, len(query_ids), rows):
+            queries = query_vectors[first : first + rows]
+            for query, scores in zip(queries, queries @ product_vectors.T, strict=True):
+                least = np.partition(scores, -k)[-k] - slack if len(scores) > k else -np.inf
+                near = np.flatnonzero(scores >= least)
                 # A row's own sum doesn't depend on the rows around it.
-                yield positions, (product_vectors[positions].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+                yield near, (product_vectors[near].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
 
     return top_k(found(), product_ids, query_ids, k)
-
-
-def _merge(old: Hits, start: int, scores: Vectors, k: int, slack: float) -> Hits:
-    """What may be among a query's k best of its earlier candidates and one more block of products, which begins at `start`."""
-    positions = np.concatenate([old[0], np.arange(start, start + len(scores))])
-    merged = np.concatenate([old[1], scores])
-    if len(merged) <= k:
-        return positions, merged
-    near = merged >= np.partition(merged, -k)[-k] - slack
-    return positions[near], merged[near]

@@ -12,8 +12,7 @@ import pandas as pd
 from whetstone.platform.errors import WhetstoneError
 
 K = 60
-DECIMALS = 12
-"""Sums that differ only by the order of addition are the same score."""
+DECIMALS = 12  # sums that differ only by the order of addition are the same score
 
 
 def rrf(runs: Sequence[pd.DataFrame], depth: int = 500) -> pd.DataFrame:

@@ -19,9 +19,9 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from math import log1p
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
@@ -31,22 +31,17 @@ from sklearn.feature_extraction.text import CountVectorizer
 from whetstone.retrieval.ranking import Positions
 
 MAX_WORDS = 4
-LEAST_COUNT = 3
-"""A collocation is seen at least this often; head nouns need one less, but in different products."""
-LEAST_NPMI = 0.4
-"""From -1 (never together) over 0 (by chance) to 1 (only together)."""
+LEAST_COUNT = 3  # a collocation is seen at least this often; head nouns need one less, but in different products
+LEAST_NPMI = 0.4  # from -1 (never together) over 0 (by chance) to 1 (only together)
 
-KINDS = ("brand", "node", "attribute", "head", "collocation")
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 _WITH = re.compile(r"\bw/", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['\u2019]s\b")
 _MARKS = re.compile("[\u0300-\u036f]")
 _SEGMENT = re.compile(r"[,;:|()\[\]{}!?\u2022\u00b7\n\t]|\s[-\u2013\u2014~/&+*]\s|\.\s")
 _PART = re.compile(r"[,;:|()\[\]{}/&\n\t]|\band\b", re.IGNORECASE)
-Held = defaultdict[tuple[str, str], list[int]]
-"""(kind, phrase) -> positions of the products that hold it, possibly repeated."""
-Titles = Sequence[Sequence[Sequence[str]]]
-"""Stemmed words of the own segments of each product's title."""
+Held = defaultdict[str, list[int]]  # phrase -> positions of the products that hold it, possibly repeated
+Titles = Sequence[Sequence[Sequence[str]]]  # stemmed words of the own segments of each product's title
 _stemmer = Stemmer.Stemmer("english")
 
 
@@ -82,27 +77,22 @@ class Lexicon:
     """Entries of one category and who holds them."""
 
     phrases: Mapping[str, int]  # stemmed phrase -> entry number
-    kinds: Sequence[str]  # the kind that first gave each entry, by number
     holds: sparse.csc_array  # (n_products, n_entries) bool
 
     @cached_property
-    def idf(self) -> Mapping[str, float]:
-        """Word -> log(1 + (N - df + 0.5) / (df + 0.5)), df = products that hold an entry with that word; Lucene's."""
+    def document_frequency(self) -> Mapping[str, int]:
+        """Word -> number of products that hold an entry with that word."""
         if not self.phrases:
             return {}
         words_of = CountVectorizer(analyzer=str.split)
         contains = words_of.fit_transform(self.phrases)  # (n_entries, n_words)
-        document_frequency = np.asarray((self.holds.astype(np.int32) @ contains > 0).sum(axis=0)).ravel()
-        return dict(zip(words_of.get_feature_names_out(), self._idf(document_frequency).tolist(), strict=True))
+        count = np.asarray((self.holds.astype(np.int32) @ contains > 0).sum(axis=0)).ravel()
+        return dict(zip(words_of.get_feature_names_out(), count.tolist(), strict=True))
 
-    @cached_property
-    def unknown_idf(self) -> float:
-        """Weight of a word that no entry has."""
-        return float(self._idf(np.zeros(1))[0])
-
-    def _idf(self, document_frequency: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
-        weights: npt.NDArray[np.float64] = np.log1p((self.holds.shape[0] - document_frequency + 0.5) / (document_frequency + 0.5))
-        return weights
+    def idf(self, word: str) -> float:
+        """log(1 + (N - df + 0.5) / (df + 0.5)), Lucene's; a word that no entry has weighs most."""
+        count = self.document_frequency.get(word, 0)
+        return log1p((self.holds.shape[0] - count + 0.5) / (count + 0.5))
 
     def column(self, entry: int) -> Positions:
         """Positions of the products that hold an entry."""
@@ -134,35 +124,35 @@ def longest_matches(found: Sequence[str], longest: Mapping[str, int], known: Con
 def harvest(products: pd.DataFrame) -> Lexicon:
     """The lexicon of products (title, brand, category_path, attributes; any may be missing), whose rows are theirs, in their order."""
     held: Held = defaultdict(list)
+    brands: set[str] = set()
+    values: set[str] = set()
     phrases = cache(_phrases)  # brands, nodes and values repeat
-    for product, (brand, path, attributes) in enumerate(
-        zip(products["brand"], products["category_path"], products["attributes"], strict=True)
-    ):
-        values = attributes.values() if isinstance(attributes, dict) else ()
+    fields = zip(products["brand"], products["category_path"], products["attributes"], strict=True)
+    for product, (brand, path, attributes) in enumerate(fields):
         nodes = path if isinstance(path, Sequence | np.ndarray) else ()
-        for kind, field in (("brand", (brand,)), ("node", nodes), ("attribute", values)):
-            for phrase in (phrase for value in field if isinstance(value, str) for phrase in phrases(value)):
-                held[kind, phrase].append(product)
+        facts = attributes.values() if isinstance(attributes, dict) else ()
+        named = [phrase for value in (*nodes, *facts) for phrase in phrases(value)]
+        values.update(named)
+        brands.update(phrases(brand))
+        for phrase in (*phrases(brand), *named):
+            held[phrase].append(product)
     titles = [own_segments(title) if isinstance(title, str) else [] for title in products["title"]]
-    _hold_mentions(titles, held)
+    _hold_mentions(titles, held, brands, values)
     _hold_heads(titles, held)
     _hold_collocations(titles, held)
     return _as_lexicon(held, len(products))
 
 
-def _hold_mentions(titles: Titles, held: Held) -> None:
+def _hold_mentions(titles: Titles, held: Held, brands: set[str], values: set[str]) -> None:
     """A title holds the attribute values and nodes that its own part names, and a brand that it opens with."""
-    values = {phrase: kind for kind, phrase in held if kind in ("node", "attribute")}
-    brands = {phrase for kind, phrase in held if kind == "brand"}
     longest_value, longest_brand = longest_sizes(values), longest_sizes(brands)
     for product, segments in enumerate(titles):
         for segment in segments:
             for start, end in longest_matches(segment, longest_value, values):
-                phrase = " ".join(segment[start:end])
-                held[values[phrase], phrase].append(product)
+                held[" ".join(segment[start:end])].append(product)
         start, end = next(longest_matches(segments[0], longest_brand, brands), (-1, 0)) if segments else (-1, 0)
         if start == 0:
-            held["brand", " ".join(segments[0][:end])].append(product)
+            held[" ".join(segments[0][:end])].append(product)
 
 
 def _hold_heads(titles: Titles, held: Held) -> None:
@@ -171,52 +161,41 @@ def _hold_heads(titles: Titles, held: Held) -> None:
     for product, each in enumerate(heads):
         for head in each:
             if count[head] >= LEAST_COUNT - 1:
-                held["head", head].append(product)
+                held[head].append(product)
 
 
 def _hold_collocations(titles: Titles, held: Held) -> None:
     """Titles hold two or three words in a row whose count and NPMI are high enough.
 
-    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)); a triple extends a pair that is frequent itself.
+    NPMI = log(p(a, b, ..) / (p(a) p(b) ..)) / (-(n - 1) log p(a, b, ..)).
     """
-    lengths = [sum(len(segment) + 1 for segment in segments) for segments in titles]
-    owner = np.repeat(np.arange(len(titles)), np.array(lengths, dtype=np.intp))
-    # "" ends a segment, so that no phrase crosses it.
-    tokens, vocabulary = pd.factorize(
-        np.array([word for segments in titles for segment in segments for word in (*segment, "")], dtype=object)
-    )
+    owner = [product for product, segments in enumerate(titles) for segment in segments for _ in range(len(segment) + 1)]
+    said = [word for segments in titles for segment in segments for word in (*segment, "")]  # "" ends a segment: no phrase crosses it
+    tokens, vocabulary = pd.factorize(np.array(said, dtype=object))
     log_share = np.log(np.bincount(tokens) / max(len(tokens), 1))
-    is_stop = np.array([word in STOP_STEMS or not word for word in vocabulary], dtype=bool)[tokens]
-    grams = np.where(is_stop, -1, tokens)  # number of the n-gram that begins at each place, -1 for none
-    chance = log_share[tokens]
+    is_stop = np.array([word in STOP_STEMS or not word for word in vocabulary], dtype=bool)
+    words_at = pd.Series(tokens).mask(is_stop[tokens])
     for size in (2, 3):
-        last = np.arange(size - 1, len(tokens))
-        starts = np.flatnonzero((grams[: len(last)] >= 0) & ~is_stop[last])
-        codes = grams[starts] * len(vocabulary) + tokens[starts + size - 1]
-        _, which, counts = np.unique(codes, return_inverse=True, return_counts=True)
-        count = counts[which]
-        chance[starts] += log_share[tokens[starts + size - 1]]
+        grams = pd.DataFrame({place: words_at.shift(-place) for place in range(size)}).dropna().astype(int)
+        count = grams.groupby(list(grams))[0].transform("size")
         joint = np.log(count / len(tokens))
-        npmi = (joint - chance[starts]) / (-(size - 1) * joint)
-        for place in starts[(count >= LEAST_COUNT) & (npmi >= LEAST_NPMI)]:
-            held["collocation", " ".join(vocabulary[tokens[place : place + size]])].append(owner[place])
-        grams = np.full(len(tokens), -1)
-        grams[starts[count >= LEAST_COUNT]] = which[count >= LEAST_COUNT]
+        npmi = (joint - log_share[grams].sum(axis=1)) / (-(size - 1) * joint)
+        kept = grams[(count >= LEAST_COUNT) & (npmi >= LEAST_NPMI)]
+        for place, phrase in zip(kept.index, vocabulary[kept], strict=True):
+            held[" ".join(phrase)].append(owner[place])
 
 
 def _as_lexicon(held: Held, count_products: int) -> Lexicon:
-    kind_of = {phrase: kind for kind, phrase in sorted(held, key=lambda entry: KINDS.index(entry[0]), reverse=True)}
-    phrases = {phrase: number for number, phrase in enumerate(sorted(kind_of))}
+    phrases = {phrase: number for number, phrase in enumerate(sorted(held))}
     rows = [product for products in held.values() for product in products]
-    columns = [phrases[phrase] for (_, phrase), products in held.items() for _ in products]
-    shape = (count_products, len(phrases))
-    holds = sparse.csc_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=shape)  # a repeated pair stays True
-    return Lexicon(phrases, [kind_of[phrase] for phrase in phrases], holds)
+    columns = [phrases[phrase] for phrase, products in held.items() for _ in products]
+    holds = sparse.csc_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(count_products, len(phrases)))
+    return Lexicon(phrases, holds)  # a repeated pair stays True
 
 
-def _phrases(value: str) -> tuple[str, ...]:
-    """The distinct phrases of a field's value: as a whole, and each part of a list."""
-    parts = (words(part) for part in (value, *_PART.split(value)))
+def _phrases(value: object) -> tuple[str, ...]:
+    """The distinct phrases of a field's value: as a whole, and each part of a list; none of what is no text."""
+    parts = (words(part) for part in (value, *_PART.split(value))) if isinstance(value, str) else ()
     fitting = (part for part in parts if len(part) <= MAX_WORDS and not STOP_STEMS.issuperset(part))
     return tuple(dict.fromkeys(" ".join(part) for part in fitting))
 

@@ -14,8 +14,7 @@ import pandas as pd
 from whetstone.platform.errors import WhetstoneError
 
 Positions = npt.NDArray[np.intp]
-Hits = tuple[Positions, npt.NDArray[np.floating]]
-"""Positions of products that a query found, and their scores."""
+Hits = tuple[Positions, npt.NDArray[np.floating]]  # positions of products that a query found, and their scores
 
 
 def top_k(found: Iterable[Hits], product_ids: Sequence[str], query_ids: Sequence[str], k: int) -> pd.DataFrame:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from scipy.special import rel_entr
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.lexicon import MAX_WORDS, STOP_STEMS, Lexicon, words
@@ -78,77 +79,44 @@ def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> 
     """
     if "text" not in judgments.columns:
         raise WhetstoneError("judgments lack the column 'text'; join them with the train queries on query_id")
-    trials = _trials(judgments, products)
-    held = _unsaid_shares(trials, lexicon)  # (n_queries, n_entries)
-    total, names = held.sum(axis=0), list(lexicon.phrases)
-    queries_with: dict[str, list[int]] = defaultdict(list)
-    for query, trial in enumerate(trials):
-        for phrase in trial.gaps:
-            queries_with[phrase].append(query)
-    learned: list[Learned] = []
-    for phrase, queries in sorted(queries_with.items()):
-        if len(queries) < LEAST_QUERIES:
-            continue
-        together = held[queries].sum(axis=0)
-        above_chance = together * len(trials) > total * len(queries)
-        likely = np.flatnonzero((together >= LEAST_SHARE * len(queries)) & above_chance)
-        llr = log_likelihood_ratio(together[likely], len(queries), total[likely], len(trials))
-        found = [
-            Learned(phrase, names[entry], float(together[entry] / len(queries)), float(ratio), len(queries))
-            for entry, ratio in zip(likely, llr, strict=True)
-            if ratio >= LEAST_LLR
-        ]
-        learned += sorted(found, key=lambda each: (-each.llr, each.entry))[:MOST_PER_PHRASE]
-    return learned
-
-
-class _Trial(NamedTuple):
-    """One train query: its phrases, those that are gaps, and the positions of its relevant products."""
-
-    phrases: Sequence[str]
-    gaps: Sequence[str]
-    relevant: Sequence[int]
-
-
-def _trials(judgments: pd.DataFrame, products: pd.DataFrame) -> list[_Trial]:
-    place = {product_id: position for position, product_id in enumerate(products["product_id"])}
-    relevant = judgments[(judgments["grade"] >= RELEVANT_GRADE) & judgments["product_id"].isin(place.keys())]
-    texts = products["text"].tolist()
-    said = cache(lambda position: f" {' '.join(words(texts[position]))} ")
-    trials = []
-    for (_, query), group in relevant.groupby(["query_id", "text"]):
-        found = sorted({place[product_id] for product_id in group["product_id"]})
-        phrases = query_phrases(words(str(query)))
-        gaps = [phrase for phrase in phrases if 2 * sum(f" {phrase} " in said(position) for position in found) < len(found)]
-        trials.append(_Trial(phrases, gaps, found))
-    return trials
-
-
-def _unsaid_shares(trials: Sequence[_Trial], lexicon: Lexicon) -> sparse.csr_array:
-    """s(q, b): share of each query's relevant products that hold each entry, 0 where the query says it itself."""
-    shares = [(query, product, 1 / len(trial.relevant)) for query, trial in enumerate(trials) for product in trial.relevant]
-    said = [
-        (query, lexicon.phrases[phrase], 1.0) for query, trial in enumerate(trials) for phrase in trial.phrases if phrase in lexicon.phrases
-    ]
-    count_products, count_entries = lexicon.holds.shape
-    held = _matrix(shares, (len(trials), count_products)) @ lexicon.holds.astype(np.float64)
-    return sparse.csr_array(held - held * _matrix(said, (len(trials), count_entries)))
-
-
-def _matrix(cells: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> sparse.csr_array:
-    rows, columns, values = np.array(cells, dtype=float).reshape(-1, 3).T
-    return sparse.csr_array((values, (rows.astype(np.intp), columns.astype(np.intp))), shape=shape)
+    located = judgments.assign(place=pd.Index(products["product_id"]).get_indexer(judgments["product_id"]))
+    relevant = located[(located["grade"] >= RELEVANT_GRADE) & (located["place"] >= 0)]
+    texts, holds = products["text"].tolist(), lexicon.holds.tocsr()
+    said = cache(lambda place: f" {' '.join(words(texts[place]))} ")
+    gaps, shares = [], []
+    for (_, query), places in relevant.groupby(["query_id", "text"])["place"]:
+        found, phrases = places.unique(), query_phrases(words(str(query)))
+        gaps.append([phrase for phrase in phrases if 2 * sum(f" {phrase} " in said(place) for place in found) < len(found)])
+        share = holds[found].sum(axis=0) / len(found)
+        share[[lexicon.phrases[phrase] for phrase in phrases if phrase in lexicon.phrases]] = 0
+        shares.append(sparse.csr_array(share))
+    if not gaps:
+        return []
+    held = sparse.vstack(shares)  # s(q, b), (n_queries, n_entries)
+    binarizer = MultiLabelBinarizer(sparse_output=True)
+    has_gap = sparse.csc_array(binarizer.fit_transform(gaps))  # (n_queries, n_phrases)
+    often = np.flatnonzero(has_gap.sum(axis=0) >= LEAST_QUERIES)
+    together = sparse.coo_array(has_gap[:, often].T @ held)
+    total, n = held.sum(axis=0)[together.col], has_gap.sum(axis=0)[often][together.row]
+    table = pd.DataFrame(
+        {"phrase": binarizer.classes_[often][together.row], "entry": np.array(list(lexicon.phrases), dtype=object)[together.col]}
+    )
+    table = table.assign(credit=together.data / n, llr=log_likelihood_ratio(together.data, n, total, len(gaps)), count_queries=n)
+    above_chance = together.data * len(gaps) > total * n
+    learned = table[above_chance & (table["credit"] >= LEAST_SHARE) & (table["llr"] >= LEAST_LLR)]
+    learned = learned.sort_values(["phrase", "llr", "entry"], ascending=[True, False, True]).groupby("phrase").head(MOST_PER_PHRASE)
+    return [Learned(*row) for row in learned.itertuples(index=False)]
 
 
 def log_likelihood_ratio(
-    together: npt.NDArray[np.float64], trials: int, total: npt.NDArray[np.float64], count: int
+    together: npt.NDArray[np.float64], trials: npt.NDArray[np.int64], total: npt.NDArray[np.float64], count: int
 ) -> npt.NDArray[np.float64]:
     """Dunning's G2 of 2 x 2 tables, (n,), >= 0; chi-squared with one degree of freedom if a and b are independent.
 
-    `together` (n,) is the mass of b in the `trials` with a (k of n), `total` (n,) its mass in all `count` trials (K of N).
+    `together` is the mass of b in the `trials` with a (k of n), `total` its mass in all `count` trials (K of N).
     """
     observed = np.stack([together, trials - together, total - together, count - trials - total + together]).clip(min=0)
-    row = np.array([trials, trials, count - trials, count - trials])[:, None]
+    row = np.stack([trials, trials, count - trials, count - trials])
     column = np.stack([total, count - total, total, count - total])
     ratio: npt.NDArray[np.float64] = 2 * rel_entr(observed, row * column / count).sum(axis=0).clip(min=0)
     return ratio

@@ -12,27 +12,18 @@ with documents as (
     from read_ndjson_objects($events)
 ),
 
--- A document without an action is a query; some events repeat its text, the others refer to it.
-ubi_queries as (
-    select
-        ubi_query_id,
-        min(user_query) as user_query,
-    from documents
-    where action is null and user_query is not null
-    group by ubi_query_id
-),
-
 events as (
     select
-        documents.product_id,
-        documents.action,
-        lower(coalesce(documents.user_query, ubi_queries.user_query)) as text,
+        product_id,
+        action,
+        -- A document without an action is a query; some events repeat its text, the others refer to it.
+        lower(coalesce(user_query, min(user_query) filter (where action is null) over (partition by ubi_query_id))) as text,
         -- Some applications count positions from 0.
-        documents.ordinal
-        + if(min(documents.ordinal) over (partition by documents.application) < 1, 1, 0) as position,
+        ordinal + if(min(ordinal) over (partition by application) < 1, 1, 0) as position,
     from documents
-    left join ubi_queries on documents.ubi_query_id = ubi_queries.ubi_query_id
-    where documents.action in ('impression', 'click', 'item_click', 'add_to_cart', 'purchase')
+    where
+        (action is null or action in ('impression', 'click', 'item_click', 'add_to_cart', 'purchase'))
+        and coalesce(ubi_query_id, user_query) is not null
 ),
 
 queries as (
@@ -42,12 +33,6 @@ queries as (
     from read_parquet($examples)
     where product_locale = $locale
     group by query_id
-),
-
-products as (
-    select product_id
-    from read_parquet($products)
-    where product_locale = $locale
 )
 
 select
@@ -60,5 +45,10 @@ select
     avg(events.position) filter (where events.position >= 1) as mean_rank,
 from events
 inner join queries on events.text = queries.text
-where events.product_id in (select products.product_id from products)
+where
+    events.action is not null
+    and events.product_id in (
+        select product_id from read_parquet($products)
+        where product_locale = $locale
+    )
 group by queries.query_id, events.product_id

@@ -6,14 +6,6 @@ with source as (
     where false
     union all by name
     select * from read_parquet($products)
-),
-
-described as (
-    select
-        *,
-        concat_ws(' ', nullif(product_description, ''), nullif(product_bullet_point, '')) as description_html,
-    from source
-    where product_locale = $locale
 )
 
 select
@@ -22,11 +14,12 @@ select
     product_title as title,
     product_brand as brand,
     regexp_replace(
-        description_html,
+        concat_ws(' ', nullif(product_description, ''), nullif(product_bullet_point, '')),
         '<\s*/?\s*(a|b|br|div|em|font|h[1-6]|hr|i|img|li|ol|p|span|strong|sub|sup|table|td|tr|u|ul)\b[^<>]*>'
         || '|&[a-z]+;|&#[0-9]+;',
         ' ',
         'gi'
     ) as description,
     if(product_color is null, map([]::varchar[], []::varchar[]), map(['color'], [product_color])) as attributes,
-from described
+from source
+where product_locale = $locale

@@ -91,8 +91,6 @@ def test_summary_counts_what_was_written(shop):
     summary = shop["summary"]
     assert summary.queries == shop["queries"]["split"].value_counts().to_dict()
     assert summary.judgments == len(shop["judgments"])
-    assert summary.engagement == len(shop["engagement"])
-    assert summary.judged_queries == shop["judgments"]["query_id"].nunique()
 
 
 def test_sources_sql_gives_the_contract(shop):

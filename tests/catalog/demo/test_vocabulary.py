@@ -9,11 +9,14 @@ from whetstone.catalog import demo
 from whetstone.catalog.demo.vocabulary import coin, load_vocabulary
 
 
+def categories_of(vocabulary):
+    return list(dict.fromkeys(kind.category for kind in vocabulary.types.values()))
+
+
 @pytest.mark.parametrize("categories", [1, 6, 14, 15, 200])
 def test_any_number_of_categories_gives_a_whole_vocabulary(categories):
     vocabulary = load_vocabulary(categories)
-    assert len(set(vocabulary.categories)) == categories
-    assert {kind.category for kind in vocabulary.types.values()} == set(vocabulary.categories)
+    assert len(categories_of(vocabulary)) == categories
     for kind in vocabulary.types.values():
         assert kind.titles and kind.ask and kind.slang and len(kind.brands) == 8
         assert all(len(values) >= 2 for values in kind.attributes.values()), kind.name
@@ -26,7 +29,7 @@ def test_any_number_of_categories_gives_a_whole_vocabulary(categories):
 
 
 def test_fewer_categories_are_a_prefix_of_more():
-    assert load_vocabulary(30).categories[:7] == load_vocabulary(7).categories
+    assert categories_of(load_vocabulary(30))[:7] == categories_of(load_vocabulary(7))
 
 
 def test_derived_line_has_brands_and_slang_of_its_own_and_stands_in_for_the_original():

@@ -5,8 +5,6 @@ at rank r with probability 1 / r^eta and clicks what was looked at with a probab
 (the position-based click model: Richardson et al. 2007; Craswell et al. 2008).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -21,16 +19,10 @@ BUY_CHANCE = 0.5
 
 
 def simulate(pairs: pd.DataFrame, frequency: NDArray[np.int64], rng: np.random.Generator) -> pd.DataFrame:
-    """Simulate what the log says of candidate pairs.
+    """What the log says of candidate pairs (query: a number, row of the product, truth: its grade).
 
-    Args:
-        pairs: query (a number), row (of the product) and truth (its grade) of each pair.
-        frequency: How often each query is asked, shape (queries,).
-        rng: Source of the rankings and of the behaviour.
-
-    Returns:
-        One row per pair that was shown at least once, ordered by query and row: query, row, impressions, clicks,
-        add_to_carts, purchases, mean_rank.
+    `frequency` (queries,) is how often each query is asked. One row per pair that was shown at least once, ordered by query and row: query,
+    row, impressions, clicks, add_to_carts, purchases, mean_rank.
     """
     attraction = pairs["truth"] + rng.normal(0, ENGINE_NOISE, len(pairs))
     times = rng.multinomial(frequency, np.full(VARIANTS, 1 / VARIANTS))

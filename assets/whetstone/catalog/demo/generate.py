@@ -5,8 +5,6 @@
 Products are streamed in row groups, so a million of them fit in a few hundred MiB. Same arguments, same bytes.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from dataclasses import dataclass
@@ -39,23 +37,14 @@ class DemoSummary:
     products: int
     categories: int
     queries: dict[str, int]
-    judged_queries: int
     judgments: int
-    engagement: int
 
 
 def generate(out: Path, *, products: int, queries: int, categories: int, seed: int) -> DemoSummary:
-    """Generate a shop into a folder; files of the same names are replaced, once all are complete.
+    """Generate a shop into a folder (made if missing); files of the same names are replaced, once all are complete.
 
-    Args:
-        out: Folder, made if missing.
-        products: 1 to 9,999,999.
-        queries: 1 to 999,999.
-        categories: Root categories, 1 to 1,000; beyond the hand-written ones further lines are derived.
-        seed: Not negative; same arguments, same bytes.
-
-    Raises:
-        WhetstoneError: An argument is out of range, `out` is a file, or there are too many queries for the products.
+    `LIMITS` has the ranges of the numbers; categories beyond the hand-written ones are derived. WhetstoneError: a number is out of its
+    range, `out` is a file, or there are too many queries for the products.
     """
     for (name, (low, high)), value in zip(LIMITS.items(), (products, queries, categories, seed), strict=True):
         if not low <= value <= high:
@@ -65,10 +54,8 @@ def generate(out: Path, *, products: int, queries: int, categories: int, seed: i
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=out) as scratch:
         summary = _write(Path(scratch), products, queries, categories, seed)
-        for file in sorted(
-            Path(scratch).iterdir(), key=lambda each: (each.name == "products.parquet", each.name)
-        ):  # its presence means all
-            file.replace(out / file.name)
+        for name in ("queries", "truth", "judgments", "engagement", "products"):  # the presence of products means all
+            Path(scratch, f"{name}.parquet").replace(out / f"{name}.parquet")
     return summary
 
 
@@ -100,15 +87,14 @@ def _write(folder: Path, products: int, queries: int, categories: int, seed: int
     grades, raters = rate(judged["truth"].to_numpy(), is_panel[judged["query"]], judged["row"].to_numpy() == targets, rng)
     judged = judged[["query", "row"]].assign(grade=grades, raters=pd.Series(raters, judged.index, dtype=object))
     _save(_named(judged, ids, stock), folder / "judgments.parquet", JUDGMENTS)
-    log = simulate(pairs, frequency, rng)
-    _save(_named(log, ids, stock), folder / "engagement.parquet")
+    _save(_named(simulate(pairs, frequency, rng), ids, stock), folder / "engagement.parquet")
 
     writer = Writer(vocabulary, stock)
     with pq.ParquetWriter(folder / "products.parquet", SCHEMA, compression="zstd") as file:
         for first in range(0, products, CHUNK_ROWS):
             file.write_table(writer.write(range(first, min(first + CHUNK_ROWS, products)), rng))
     by_split = {name: int((split == name).sum()) for name in SPLIT_ENDS}
-    return DemoSummary(products, categories, by_split, int(is_judged.sum()), len(judged), len(log))
+    return DemoSummary(products, categories, by_split, len(judged))
 
 
 def _named(pairs: pd.DataFrame, query_ids: np.ndarray, stock: Stock) -> pd.DataFrame:

@@ -5,8 +5,6 @@ like a real shop's: brand often first and sometimes missing, a model name, attri
 order, marketing words, and mentions of other things ("works with ...", "... not included") that mislead a word match.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

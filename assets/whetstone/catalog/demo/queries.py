@@ -5,8 +5,6 @@ shoppers do. The words come from the shoppers' side of the vocabulary: plain wor
 whole category, other units. Frequencies follow Zipf's law, broad queries first; a fixed share is misspelt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,11 +49,7 @@ class Query:
 
 
 def draw_queries(vocabulary: Vocabulary, stock: Stock, queries: int, rng: np.random.Generator) -> list[Query]:
-    """Draw queries with distinct texts, a share of them misspelt.
-
-    Raises:
-        WhetstoneError: The shop is too small to ask it that many different things.
-    """
+    """Queries with distinct texts, a share of them misspelt; WhetstoneError: the shop is too small for that many."""
     speaker = _Speaker(vocabulary, stock, rng)
     found: dict[str, Query] = {}
     misses = 0
@@ -94,22 +88,22 @@ def intent_of(query: Query, kind: ProductType) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
 class _Speaker:
     """Turns a product into what a shopper who wants it types."""
 
-    def __init__(self, vocabulary: Vocabulary, stock: Stock, rng: np.random.Generator) -> None:
-        self._vocabulary = vocabulary
-        self._stock = stock
-        self._rng = rng
+    vocabulary: Vocabulary
+    stock: Stock
+    rng: np.random.Generator
 
     def ask(self, row: int) -> Query:
-        kind = int(self._stock.type_of[row])
-        wanted = self._wants(kind, self._stock.attributes(row))
-        text = " ".join(self._words(self._stock.types[kind], wanted).lower().split())
+        kind = int(self.stock.type_of[row])
+        wanted = self._wants(kind, self.stock.attributes(row))
+        text = " ".join(self._words(self.stock.types[kind], wanted).lower().split())
         return Query(text, kind, wanted, row, text)
 
     def _wants(self, kind: int, attributes: dict[str, str]) -> dict[str, str]:
-        rng = self._rng
+        rng = self.rng
         order = rng.permutation([key for key in attributes if key not in ("brand", "fits")]).tolist()
         if "brand" in attributes:
             order.insert(0 if rng.random() < BRAND_SHARE else len(order), "brand")
@@ -118,39 +112,39 @@ class _Speaker:
         wanted = {key: attributes[key] for key in [*(["fits"] if asks_fit else []), *order[:count]]}
         is_stubborn = rng.random() < STUBBORN_SHARE
         for key in order[count:]:
-            if is_stubborn or (self._stock.off(kind, wanted) == 0).sum() <= HANDY_ANSWERS:
+            if is_stubborn or (self.stock.off(kind, wanted) == 0).sum() <= HANDY_ANSWERS:
                 break
             wanted[key] = attributes[key]
         return wanted
 
     def _words(self, kind: ProductType, wanted: dict[str, str]) -> str:
-        rng = self._rng
+        rng = self.rng
         term = self._term(kind, brand_asked="brand" in wanted)
         if kind.part_of is not None:
-            main = self._vocabulary.types[kind.part_of]
+            main = self.vocabulary.types[kind.part_of]
             if "fits" in wanted:
                 thing = wanted["fits"] if rng.random() < 0.4 else f"{wanted['fits']} {self._term(main, brand_asked=True)}"
                 term = f"{term} {self._pick(PREPOSITIONS)} {thing}"
             else:
                 thing = self._term(main, brand_asked=False)
                 term = f"{thing} {term}" if rng.random() < 0.4 else f"{term} for {thing}"
-        words = [self._pick(self._vocabulary.forms(v, "ask")) for k, v in wanted.items() if k not in ("brand", "fits")]
+        words = [self._pick(self.vocabulary.forms(v, "ask")) for k, v in wanted.items() if k not in ("brand", "fits")]
         words.insert(int(rng.integers(len(words) + 1)), term)
         if "brand" in wanted:
             words.insert(0 if rng.random() < 0.7 else len(words), wanted["brand"])
         text = " ".join(words)
-        return self._pick(self._vocabulary.wrappers).format(text) if rng.random() < WRAPPER_SHARE else text
+        return self._pick(self.vocabulary.wrappers).format(text) if rng.random() < WRAPPER_SHARE else text
 
     def _term(self, kind: ProductType, *, brand_asked: bool) -> str:
         """A name of the type; a brand that stands for the type is left out where the query names a brand anyway."""
-        terms: Sequence[str] = (kind.titles, kind.ask, kind.slang)[self._rng.choice(len(TERM_SHARES), p=TERM_SHARES)]
+        terms: Sequence[str] = (kind.titles, kind.ask, kind.slang)[self.rng.choice(len(TERM_SHARES), p=TERM_SHARES)]
         if brand_asked:
             brands = {brand.lower() for brand in kind.brands}
             terms = [term for term in terms if term not in brands] or kind.ask
         return self._pick(terms)
 
     def _pick(self, options: Sequence[str]) -> str:
-        return options[int(self._rng.integers(len(options)))]
+        return options[int(self.rng.integers(len(options)))]
 
 
 def _misspell(queries: list[Query], rng: np.random.Generator) -> list[Query]:

@@ -6,8 +6,6 @@ one attribute off, other things of a brand). One human errs rarely; on a small s
 each less reliably, and the grade is their majority, or the median where all three differ.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import numpy as np
@@ -70,16 +68,10 @@ class Pools:
 def rate(
     truth: Rows, is_panel: NDArray[np.bool_], is_target: NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[Rows, list[list[int] | None]]:
-    """What humans say of pairs, all shapes (n,).
+    """What humans say of pairs, all shapes (n,): grades, and the single grades of the three raters (None where one human judged).
 
-    Args:
-        truth: True grades.
-        is_panel: Pairs judged by three raters rather than one.
-        is_target: Pairs nobody gets wrong (a query's own target), so that every judged query keeps an exact product.
-        rng: Source of the errors.
-
-    Returns:
-        Grades, and the single grades of the three raters (None where one human judged).
+    `is_panel` pairs are judged by three raters rather than one; `is_target` pairs (a query's own target) nobody gets wrong, so that every
+    judged query keeps an exact product.
     """
     single = _err(truth, np.where(is_target, 0.0, SINGLE_ERROR), rng)
     panel = np.stack([_err(truth, np.where(is_target, 0.0, PANEL_ERROR), rng) for _ in range(PANEL_SIZE)], axis=1)
@@ -98,14 +90,15 @@ def _err(truth: Rows, chance: NDArray[np.float64], rng: np.random.Generator) -> 
 
 def _alike_types(stock: Stock) -> list[list[int]]:
     """For each type the four unrelated types that share most words with it (in any order, in any category)."""
+    words = [sorted({word for name in (*kind.titles, *kind.ask, *kind.slang) for word in name.lower().split()}) for kind in stock.types]
     owners = defaultdict(list)
-    for number, kind in enumerate(stock.types):
-        for word in kind.words:
+    for number, own in enumerate(words):
+        for word in own:
             owners[word].append(number)
     alike = []
-    for kind in stock.types:
+    for kind, own in zip(stock.types, words, strict=True):
         shared: dict[int, float] = defaultdict(float)
-        for word in sorted(kind.words):
+        for word in own:
             for other in owners[word]:
                 shared[other] += 1.0 / len(owners[word])
         near = {kind.name, *kind.swaps, *kind.complements}

@@ -13,8 +13,6 @@ With `off` = wanted attributes that the product lacks or has otherwise, plus 1 i
 The levels are those of ESCI (arXiv 2206.06588). A product's type is the last level of its category path.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -39,27 +37,17 @@ def grade(intent: Mapping[str, Any], kind: str, attributes: Mapping[str, str]) -
 
 
 def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.int64]:
-    """Grade every pair of a frame, in any order and with repeats.
+    """Grades of pairs (query_id, product_id; in any order, repeated or not), (n,).
 
-    Args:
-        pairs: query_id, product_id.
-        intents: query_id, intent (JSON as written to truth.parquet), one row per query.
-        products: product_id, category_path (list of names), attributes (mapping or list of pairs), one row per product.
-
-    Raises:
-        WhetstoneError: A pair names a query without intent or a product that is not there.
+    Intents have query_id and intent (JSON as in truth.parquet), products product_id, category_path (list of names) and attributes (mapping
+    or list of pairs), one row each. WhetstoneError: a pair names a query without intent or a product that is not there.
     """
-    intent_at = _positions(pairs["query_id"], intents["query_id"], "query", "intents")
-    product_at = _positions(pairs["product_id"], products["product_id"], "product", "products")
-    parsed = {row: json.loads(intents["intent"].iloc[row]) for row in np.unique(intent_at)}
-    paths, attributes = products["category_path"].to_numpy(), products["attributes"].to_numpy()
-    grades = [grade(parsed[i], paths[p][-1], dict(attributes[p])) for i, p in zip(intent_at, product_at, strict=True)]
+    intent_of = {query: json.loads(intent) for query, intent in zip(intents["query_id"], intents["intent"], strict=True)}
+    asked = products[products["product_id"].isin(pairs["product_id"])]
+    facts = zip(asked["product_id"], asked["category_path"], asked["attributes"], strict=True)
+    product_of = {product: (path[-1], dict(attributes)) for product, path, attributes in facts}
+    for thing, known in (("query", intent_of), ("product", product_of)):
+        if unknown := set(pairs[f"{thing}_id"]) - known.keys():
+            raise WhetstoneError(f"demo truth: {thing} {min(unknown)!r} of the pairs is unknown; pass its row too")
+    grades = [grade(intent_of[query], *product_of[product]) for query, product in zip(pairs["query_id"], pairs["product_id"], strict=True)]
     return np.array(grades, dtype=np.int64)
-
-
-def _positions(wanted: pd.Series, known: pd.Series, thing: str, place: str) -> NDArray[np.int64]:
-    positions: NDArray[np.int64] = pd.Index(known).get_indexer(pd.Index(wanted))
-    if (positions < 0).any():
-        missing = wanted.to_numpy()[positions < 0][0]
-        raise WhetstoneError(f"demo truth: {thing} {missing!r} of the pairs is not among the {place}; pass its row too")
-    return positions

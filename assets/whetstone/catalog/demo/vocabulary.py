@@ -5,8 +5,6 @@ g of a category sells the same kinds of thing for another line of customers ("Ma
 and slang of its own. The vocabulary does not depend on the seed of a shop, only on the number of categories.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,17 +42,11 @@ class ProductType:
     part_of: str | None
     price: tuple[float, float]
 
-    @property
-    def words(self) -> set[str]:
-        """Lower-case words of every name of the type: what makes two types look alike."""
-        return {word for name in (*self.titles, *self.ask, *self.slang) for word in name.lower().split()}
-
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """A shop's product types in category order, and the forms of every attribute value."""
 
-    categories: Sequence[str]
     types: Mapping[str, ProductType]
     marketing: Sequence[str]
     wrappers: Sequence[str]
@@ -117,8 +109,7 @@ def load_vocabulary(categories: int) -> Vocabulary:
                 complements=goes_with[name] - swaps[name],
                 part_of=entry.get("part_of"),
             )
-    order = [spec["name"] for spec in specs]
-    return Vocabulary(order, types, common["marketing"], common["wrappers"], common["words"], common["units"])
+    return Vocabulary(types, common["marketing"], common["wrappers"], common["words"], common["units"])
 
 
 @cache

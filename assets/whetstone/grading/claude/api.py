@@ -1,0 +1,182 @@
+"""Anthropic's API as the purchase protocol sees it: the SDK's client, and what each of its errors means for money.
+
+Reading (list, poll, results, counting) is retried by the SDK with back-off. `create_batch` is sent exactly once: a batch that was
+answered with an error may have been accepted all the same, and sending it again would buy it twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import anthropic
+from anthropic.types import Message
+
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.printable import printable
+
+RETRIES = 4
+PAGE = 100
+
+
+class Rejected(WhetstoneError):
+    """The request was refused with an HTTP status: nothing was bought."""
+
+    def __init__(self, words: str, status: int) -> None:
+        super().__init__(words)
+        self.status = status
+
+    @property
+    def blames_the_request(self) -> bool:
+        """Whether just this request would be refused again; 400 is also said to an account that has run out of credit."""
+        return self.status in (400, 413, 422) and not is_about_account(str(self))
+
+
+class Busy(WhetstoneError):
+    """The request was refused for now (rate limit): nothing was bought; `wait_s` is the pause that the server asks for."""
+
+    def __init__(self, words: str, wait_s: float | None) -> None:
+        super().__init__(words)
+        self.wait_s = wait_s
+
+
+class InDoubt(WhetstoneError):
+    """Nobody knows whether the request was accepted (server error, time-out, cut connection)."""
+
+
+class Batch(NamedTuple):
+    """A batch of the account: how many requests it holds, whether its results are there."""
+
+    batch_id: str
+    size: int
+    is_ended: bool
+
+
+class Api:
+    """The account that pays. The key stands in the client's headers and nowhere else."""
+
+    def __init__(self, key: str, base_url: str | None = None, *, timeout_s: float = 600.0, retries: int = RETRIES) -> None:
+        if not key.isascii() or not key.isprintable() or " " in key:  # the transport would print it into its error
+            raise WhetstoneError("ANTHROPIC_API_KEY has a blank, a line end or another character that no key has; copy it again")
+        self._client = anthropic.Anthropic(api_key=key, base_url=base_url, timeout=timeout_s, max_retries=retries)
+
+    def __repr__(self) -> str:
+        return f"Api({self._client.base_url!r})"
+
+    def newest_batch(self) -> str | None:
+        """The account's newest batch; every batch that is made from now on is newer."""
+        with _explained("list its batches"):
+            return next((batch.id for batch in self._client.messages.batches.list(limit=1)), None)
+
+    def batches_after(self, mark: str | None) -> list[Batch]:
+        """All batches newer than `mark` (None: all there are), oldest first."""
+        found: list[Batch] = []
+        with _explained("list its batches"):
+            for batch in self._client.messages.batches.list(limit=PAGE):
+                if batch.id == mark:
+                    break
+                found.append(_batch(batch))
+        return found[::-1]
+
+    def batch(self, batch_id: str) -> Batch:
+        """How far a batch is; `Rejected` if the account hasn't it."""
+        with _explained(f"look at batch {batch_id}"):
+            return _batch(self._client.messages.batches.retrieve(batch_id))
+
+    def results(self, batch_id: str) -> Iterator[Any]:
+        """The results of an ended batch as the server gives them: in any order, perhaps twice, with `custom_id` and `result`.
+
+        Raises:
+            InDoubt: The stream ended before its time; ask again.
+            Rejected: There are no results any more.
+        """
+        with _explained(f"give the results of batch {batch_id}"):
+            try:
+                yield from self._client.messages.batches.results(batch_id)
+            except (anthropic.APIStatusError, anthropic.APIConnectionError):
+                raise
+            except anthropic.AnthropicError as error:  # an archived batch has no address of results
+                raise Rejected(f"Anthropic's API has no results of batch {batch_id} any more", 410) from error
+            except Exception as error:  # the decoder meets half a line, the transport a closed socket: httpx has no common class
+                raise InDoubt(f"the results of batch {batch_id} were cut off ({type(error).__name__})") from error
+
+    def create_batch(self, requests: Sequence[dict[str, Any]]) -> str:
+        """Send a batch, once, and return its id.
+
+        Raises:
+            Rejected, Busy, InDoubt: What that means for money is said there.
+        """
+        client = self._client.with_options(max_retries=0)
+        try:
+            return client.messages.batches.create(requests=requests).id  # type: ignore[arg-type]  # plain dicts
+        except anthropic.APIError as error:
+            raise _meaning(error, "take a batch") from None
+
+    def message(self, params: dict[str, Any]) -> Message:
+        """Ask one request at once, at full price; sent exactly once, too.
+
+        Raises:
+            Rejected, Busy, InDoubt: What that means for money is said there.
+        """
+        client = self._client.with_options(max_retries=0)
+        try:
+            answer: Message = client.messages.create(**params)
+            return answer
+        except anthropic.APIError as error:
+            raise _meaning(error, "answer") from None
+
+    def count_tokens(self, params: dict[str, Any]) -> int:
+        """Input tokens of a request, counted by the server; costs nothing."""
+        counted = {name: params[name] for name in ("model", "system", "messages", "output_config") if name in params}
+        with _explained("count tokens"):
+            return int(self._client.messages.count_tokens(**counted).input_tokens)
+
+
+class _explained:
+    """Turns the SDK's errors into ours, in words and without a request's headers."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, anthropic.APIStatusError) and error.status_code in (404, 410):
+            raise Rejected(_words(error, self._doing), error.status_code) from None
+        if isinstance(error, anthropic.APIError):
+            raise WhetstoneError(_words(error, self._doing)) from None
+
+
+def _batch(batch: Any) -> Batch:
+    counts = batch.request_counts
+    size = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
+    return Batch(batch.id, size, batch.processing_status == "ended")
+
+
+def is_about_account(words: str) -> bool:
+    """Whether an error is about the account (no credit, a usage limit, disabled); the API calls that an invalid request, too."""
+    return re.search("credit|billing|usage limit|organization|workspace", words, re.IGNORECASE) is not None
+
+
+def in_words(text: str) -> str:
+    """What a server said, fit to be shown and written: one line, at most 300 characters, no key."""
+    return printable(re.sub(r"sk-[\w-]{8,}", "sk-...", text), 300)
+
+
+def _meaning(error: anthropic.APIError, doing: str) -> WhetstoneError:
+    """What an error to a request that costs money means; only statuses that refuse it say that nothing was accepted."""
+    words = _words(error, doing)
+    if not isinstance(error, anthropic.APIStatusError):
+        return InDoubt(words)
+    if error.status_code == 429:
+        wait = error.response.headers.get("retry-after", "")
+        return Busy(words, float(wait) if wait.replace(".", "", 1).isdecimal() else None)
+    return InDoubt(words) if error.status_code >= 500 or error.status_code == 408 else Rejected(words, error.status_code)
+
+
+def _words(error: anthropic.APIError, doing: str) -> str:
+    status = f"{error.status_code} " if isinstance(error, anthropic.APIStatusError) else ""
+    mend = {"401 ": "; check ANTHROPIC_API_KEY", "403 ": "; the key may not do this", "429 ": "; it asks for a pause"}.get(status, "")
+    return f"Anthropic's API did not {doing}: {status}{in_words(error.message)}{mend}"

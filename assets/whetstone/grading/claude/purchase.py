@@ -1,0 +1,296 @@
+"""The purchase protocol: every answer is bought once, booked to the cent, and survives a kill at any moment.
+
+    1. the requests are written to the journal, with the most that they can cost, if the budget holds it;
+    2. they are sent once, as one batch; the batch's id is written before it is polled;
+    3. each portion of the results is in the ledger before anything uses it; then the intent is closed.
+
+What is not written is not sent, so a restart finds out by itself what is lacking. Only step 2 can leave a doubt: the server may have
+accepted a batch whose id never reached us. Then every batch that the account got since (there is a mark) is looked at: one of the same
+size is taken for ours until its results, by their custom_ids, say otherwise. Only when none turns up are the pairs written and sent
+anew, under new ids and if the budget holds both; even a batch that turns up later than that is collected and booked.
+
+Few pairs are asked as plain messages, at once and at full price. An interruption there loses the one answer that was under way; it
+stays in the books as money that may have been spent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account
+from whetstone.grading.claude.cost import Price, cost_usd, tokens_in
+from whetstone.grading.claude.intents import Intent, Intents, Limits
+from whetstone.grading.claude.prompt import read_answer
+from whetstone.grading.ledger import IDENTITY, Entry, Ledger
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.files import exclusive
+
+LOG = logging.getLogger("whetstone.grading")
+MOST_REQUESTS = 4_000  # of one batch: 256 MB are allowed, and a request's texts may take 60 kB as JSON
+ATTEMPTS = 5  # in a row without progress
+LOOKS = 6  # at the account's batches before what is not there is sent anew
+KEPT = pd.Timedelta(days=29)  # how long the API keeps results, and so how long a missing batch is looked for
+PORTION = 500  # results a transaction
+NO_BUDGET = "WHETSTONE_BUDGET_USD is 0, so nothing is bought; `whetstone grade --dry-run` says what it would cost"
+
+
+class Buyer(Protocol):
+    """What is asked: the model's requests, and how its answers are read and priced."""
+
+    name: str
+
+    def requests(self, wanted: pd.DataFrame) -> list[dict[str, Any]]:
+        """The parameters of one Messages request for each row (query, text)."""
+
+    def at_most_usd(self, requests: Sequence[dict[str, Any]], is_batch: bool) -> list[float]:
+        """The most that each can cost."""
+
+    def terms(self, is_batch: bool) -> dict[str, Any]:
+        """`grades` that an answer may give, `price` (input, output), `is_batch`."""
+
+
+class Desk:
+    """Buys for one build (`entry`), within its limits."""
+
+    def __init__(
+        self,
+        api: Api,
+        ledger: Ledger,
+        entry: Entry,
+        limits: Limits,
+        lock: Path,
+        *,
+        batch_from: int = 10,
+        poll_s: float = 20.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Open for business.
+
+        Args:
+            api: the account that pays.
+            ledger: where everything is written.
+            entry: the build that pays, and the day.
+            limits: the budget.
+            lock: a file; whoever sends holds it, until what was sent is written.
+            batch_from: fewer requests than this go as plain messages.
+            poll_s: seconds between two looks at a batch.
+            sleep: how to wait.
+        """
+        self.api, self.entry, self.limits = api, entry, limits
+        self._ledger, self._intents, self._lock = ledger, Intents(ledger), lock
+        self._batch_from, self._poll_s, self._sleep = batch_from, poll_s, sleep
+
+    def buy(self, buyer: Buyer, wanted: pd.DataFrame) -> str:
+        """Buy what the ledger lacks of `wanted` (`IDENTITY`, query, text, perhaps category; the most worthwhile first).
+
+        Returns why some of it has no answer, or ''.
+
+        Raises:
+            WhetstoneError: The API refuses, or gives no answer however often it is asked. What was bought is in the ledger.
+        """
+        wanted, idle, trouble = wanted.drop_duplicates("key"), -1, None
+        while True:
+            self.settle(wanted["key"])
+            with exclusive(self._lock):
+                self._reconcile()
+                if any(wanted["key"].isin(each.requests["key"]).any() for each in self._intents.in_state("sent")):
+                    continue  # it was found just now, or another process sent it since we settled
+                left = wanted[~wanted["key"].isin(self._ledger.lookup(wanted["key"])["key"])]
+                wanted, idle = left, 0 if len(left) < len(wanted) else idle + 1
+                if wanted.empty:
+                    return ""
+                if idle == ATTEMPTS and trouble:
+                    raise WhetstoneError(f"{buyer.name}: {ATTEMPTS} attempts in vain; run the build again later. {trouble}")
+                if idle == ATTEMPTS:
+                    return f"unanswered: {len(wanted)} requests expired or failed at the server {ATTEMPTS} times"
+                is_batch = len(wanted) >= self._batch_from
+                requests = buyer.requests(wanted.head(MOST_REQUESTS))
+                at_most = buyer.at_most_usd(requests, is_batch)
+                trouble, fits = None, True
+                try:
+                    fits = (self._send if is_batch else self._ask)(buyer, wanted.head(MOST_REQUESTS), requests, at_most)
+                except (Busy, InDoubt) as error:
+                    LOG.warning("%s: %s", buyer.name, error)
+                    trouble = error
+            if not fits:
+                return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
+            if trouble or idle:
+                self._sleep(getattr(trouble, "wait_s", None) or min(60.0, 2.0**idle))
+
+    def settle(self, keys: Iterable[str] = ()) -> None:
+        """Bring in what was sent before: at once where it is ready, waiting for it where it answers one of `keys`."""
+        wanted = set(keys)
+        while self._intents.in_state("intended", "asking", "sent"):
+            with exclusive(self._lock):
+                self._reconcile()
+            sent = self._intents.in_state("sent")
+            if not any([self._collect(each, is_awaited=bool(wanted & set(each.requests["key"]))) for each in sent]):
+                return
+
+    def _reconcile(self) -> None:
+        """Find the batches that were accepted without our knowing; needs the lock, so that nobody is sending now."""
+        for intent in self._intents.in_state("asking"):
+            self._intents.note(intent.intent, "in_doubt")
+        for look in range(LOOKS):
+            candidates = self._intents.in_state("intended", "missing", "sent")
+            oldest = pd.Timestamp(self.entry.day) - KEPT
+            lost = [each for each in candidates if each.state != "sent" and pd.Timestamp(each.requests["day"].iloc[0]) >= oldest]
+            if not lost:
+                return
+            known = self._intents.known_batches()
+            for batch in self.api.batches_after(lost[0].mark):
+                if batch.batch_id in known:
+                    continue
+                alike = [each for each in lost if len(each.requests) == batch.size]
+                if alike:
+                    ours = min(alike, key=lambda each: each.state != "intended")
+                    self._intents.note(ours.intent, "sent", batch.batch_id)
+                    lost.remove(ours)
+                elif all(len(each.requests) != batch.size for each in candidates):
+                    self._intents.note("", "foreign", batch.batch_id)
+            waiting = [each for each in lost if each.state == "intended"]
+            if not waiting:
+                return
+            if look < LOOKS - 1:
+                self._sleep(2.0**look)
+        for intent in waiting:
+            self._intents.note(intent.intent, "missing")
+
+    def _send(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float]) -> bool:
+        """Write down and send one batch; False if the budget doesn't hold a request."""
+        intent = self._intents.intend(wanted, at_most, "intended", self.api.newest_batch(), buyer.terms(True), self.entry, self.limits)
+        if intent is None:
+            return False
+        params = dict(zip(wanted["key"], requests, strict=True))
+        try:
+            items = [{"custom_id": row.request, "params": params[row.key]} for row in intent.requests.itertuples()]
+            batch_id = self.api.create_batch(items)
+        except (Busy, Rejected):
+            self._intents.note(intent.intent, "void")
+            raise
+        self._intents.note(intent.intent, "sent", batch_id)
+        LOG.info("%s: batch %s with %d requests", buyer.name, batch_id, len(intent.requests))
+        return True
+
+    def _ask(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float]) -> bool:
+        """Ask plain messages, each answer booked before the next is asked; False if the budget doesn't hold a request."""
+        intent = self._intents.intend(wanted, at_most, "asking", None, buyer.terms(False), self.entry, self.limits)
+        if intent is None:
+            return False
+        params = dict(zip(wanted["key"], requests, strict=True))
+        for row in intent.requests.itertuples():
+            try:
+                answer: Any = self.api.message(params[row.key])
+            except InDoubt:
+                self._intents.note(intent.intent, "in_doubt")
+                raise
+            except (Busy, Rejected) as refused:
+                if not (isinstance(refused, Rejected) and refused.blames_the_request):
+                    self._intents.note(intent.intent, "collected")
+                    raise
+                answer = _Failed(str(refused))
+            self._ledger.append(_rows(intent, [(str(row.request), answer)]))
+        self._intents.note(intent.intent, "collected")
+        return True
+
+    def _collect(self, intent: Intent, is_awaited: bool) -> bool:
+        """Write the answers of a batch and close its intent; False if it isn't ready and not awaited."""
+        batch_id = intent.batch_id or ""
+        try:
+            while not self.api.batch(batch_id).is_ended:
+                if not is_awaited:
+                    return False
+                self._sleep(self._poll_s)
+        except Rejected as unknown:
+            LOG.warning("%s; looking for it anew", unknown)
+            self._intents.note(intent.intent, "intended", intent.mark)
+            return True
+        asked, seen = set(intent.requests["request"]), set[str]()
+        for attempt in range(ATTEMPTS):
+            try:
+                for portion in _portions(self.api.results(batch_id), PORTION):
+                    seen |= {item.custom_id for item in portion}
+                    answers = [(item.custom_id, _paid(item.result)) for item in portion if item.custom_id in asked]
+                    self._ledger.append(_rows(intent, [(request, answer) for request, answer in answers if answer is not None]))
+            except InDoubt as cut:
+                LOG.warning("%s", cut)
+            except Rejected as gone:
+                LOG.warning("%s; its %d pairs will be asked anew", gone, len(asked))
+                self._intents.note(intent.intent, "gone")
+                return True
+            else:
+                if seen and not seen & asked:
+                    self._disown(intent, seen)
+                    return True
+            if asked <= seen:
+                if strange := seen - asked:
+                    LOG.warning("batch %s answered %d requests that it was not asked; they are left out", batch_id, len(strange))
+                self._intents.note(intent.intent, "collected")
+                return True
+            self._sleep(2.0**attempt)
+        raise WhetstoneError(
+            f"batch {batch_id} gave results for {len(seen & asked)} of {len(asked)} requests; those are in the ledger, "
+            "run the build again for the rest"
+        )
+
+    def _disown(self, intent: Intent, seen: set[str]) -> None:
+        """The batch only had the same size: it is another intent's of ours, or foreign; the right one is looked for."""
+        owners = {request.split("-")[0] for request in seen}
+        owner = next((each.intent for each in self._intents.in_state("intended", "missing", "sent") if each.intent in owners), "")
+        self._intents.note(owner, "sent" if owner else "foreign", intent.batch_id)
+        self._intents.note(intent.intent, "intended", intent.mark)
+
+    def _over_budget(self, buyer: Buyer, count: int, at_most: float) -> str:
+        spent = self._intents.spent(self.entry).sum(numeric_only=True)
+        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={self.limits.category_usd:g}" if self.limits.category_usd < float("inf") else ""
+        doubt = f" (${spent['owed_usd']:.4f} of it in doubt)" if spent["owed_usd"] else ""
+        return (
+            f"over budget: {count} more requests to {buyer.name} may take up to ${at_most:.4f}; this build has spent "
+            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={self.limits.build_usd:g}{cap}"
+        )
+
+
+class _Failed:
+    """Stands for a message where the API refused the request itself: nothing was paid, and it would be refused again."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+def _paid(result: Any) -> Any:
+    """A batch result's message; `_Failed` for a request that will always fail; None where it should be asked again (nothing was paid)."""
+    if result.type == "succeeded":
+        return result.message
+    error = result.error.error if result.type == "errored" else None
+    if error and error.type == "invalid_request_error" and not is_about_account(error.message):
+        return _Failed(f"invalid request: {in_words(error.message)}")
+    return None
+
+
+def _rows(intent: Intent, answers: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+    """Answers (request, message or `_Failed`) as rows of the ledger."""
+    price, is_batch, grades = Price(*intent.terms["price"]), intent.terms["is_batch"], intent.terms["grades"]
+    read: list[tuple[Any, ...]] = []
+    for request, message in answers:
+        if isinstance(message, _Failed):
+            read.append((request, None, 0.0, 0.0, 0, 0, message.why, None))
+            continue
+        answer, usage = read_answer(message, grades), message.usage
+        paid = (cost_usd(usage, price, is_batch), tokens_in(usage), usage.output_tokens)
+        read.append((request, answer.grade, answer.confidence, *paid, answer.failure, answer.rationale))
+    names = ["request", "grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure", "rationale"]
+    rows = pd.DataFrame(read, columns=names).astype({"grade": "Int64", "failure": object, "rationale": object})
+    whose = intent.requests[["request", *IDENTITY, "build", "category", "day"]]
+    return rows.merge(whose, on="request", validate="many_to_one")
+
+
+def _portions(items: Iterable[Any], size: int) -> Iterable[list[Any]]:
+    stream = iter(items)
+    return iter(lambda: list(islice(stream, size)), [])

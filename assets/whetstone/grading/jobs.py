@@ -1,0 +1,118 @@
+"""Opening the cascade, for the assets and for a dry run: whose budget it is, which annotators answer, and what grading would cost."""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from whetstone.catalog.source import load_spec
+from whetstone.grading.guideline import Guideline, load_guideline
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import BUILD_TAG, artifact_name, artifact_names, table_of
+from whetstone.platform.build import Builder
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.settings import Settings
+from whetstone.platform.warehouse import Warehouse
+
+JUDGED = """
+select q.split, j.query_id, j.product_id, p.category, q.text as query, p.text, j.grade, j.raters
+from raw.judgments as j join raw.queries as q using (query_id) join staging.products as p using (product_id)
+where q.split in ('train', 'dev') order by j.query_id, j.product_id
+"""
+
+
+class Planned(NamedTuple):
+    """What a dry run says: notes, the table, and the sum."""
+
+    notes: list[str]
+    table: str
+    verdict: str
+
+
+def build_of(context: dg.AssetExecutionContext) -> str:
+    """On whose budget a run spends: its build's or backfill's; a run of neither shares the budget of its day."""
+    tags = context.run.tags
+    return tags.get(BUILD_TAG) or tags.get("dagster/backfill") or f"day {datetime.now(UTC).date()}"
+
+
+def open_room(
+    instance: dg.DagsterInstance, settings: Settings, warehouse: Warehouse, artifacts: Artifacts, guideline: Guideline, build: str
+) -> Any:
+    """What annotators need, for a step or for a dry run: an `annotators.Room`."""
+    from whetstone.catalog.source import open_source
+    from whetstone.grading.annotators import Room
+    from whetstone.grading.ledger import Entry, Ledger
+
+    model = artifact_names(instance, "models.cross_encoder").get(None) if "cross_encoder" in settings.stages else None
+    return Room(
+        settings,
+        guideline,
+        open_source(settings),
+        Ledger(warehouse.get_connection),
+        Entry(build, datetime.now(UTC).date()),
+        artifacts.open(model) if model else None,
+        lambda: warehouse.read("select product_id, category_path, attributes from staging.products"),
+    )
+
+
+def open_cascade(instance: dg.DagsterInstance, artifacts: Artifacts, room: Any) -> tuple[list[Any], list[str]]:
+    """The stages that the calibration kept, each with its annotator, and the calibration's warnings."""
+    from whetstone.grading.annotators import open_annotators
+    from whetstone.grading.calibrate import Stage
+
+    found = artifacts.open(artifact_name(instance, "models.calibration")).facts
+    opened = {annotator.name: annotator for annotator in open_annotators(room)[0]}
+    stages = [Stage.from_dict(stage) for stage in found["stages"]]
+    return [(opened[stage.name], stage) for stage in stages if stage.name in opened], list(found["warnings"])
+
+
+def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> Planned:
+    """`whetstone grade --dry-run`: what every stage would be asked in these categories (all of them by default), and for how much."""
+    import pandas as pd
+
+    from whetstone.grading.annotators import open_annotators
+    from whetstone.grading.calibrate import Stage, held_out
+    from whetstone.grading.plan import plan_calibration, plan_category, shares_that_go_on, totals
+
+    warehouse, artifacts, instance = builder.warehouse, builder.artifacts, builder.instance
+    if warehouse is None:
+        raise WhetstoneError("a dry run needs the warehouse")
+    guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
+    stale = {table_of(each.key) for each in builder.stale() if each.partition is None or not categories or each.partition in categories}
+    notes = []
+    if unbuilt := stale & {"marts.grade_candidates"}:
+        notes.append(f"{', '.join(unbuilt)} will change: run `whetstone build --select +grade_candidates` first for the exact pairs")
+    room = open_room(instance, settings, warehouse, artifacts, guideline, "dry run")
+    is_stale = bool(stale & {"models.cross_encoder", "models.calibration"})
+    if is_stale:
+        notes.append(
+            "models.calibration is not up to date: figures are for the case that the free stages settle nothing; build it for better ones"
+        )
+        room = room._replace(cross_encoder=None)
+    annotators, warnings = open_annotators(room)
+    found = {"stages": [], "report": None} if is_stale else artifacts.open(artifact_name(instance, "models.calibration")).facts
+    stages = {stage["name"]: Stage.from_dict(stage) for stage in found["stages"]}
+    cascade = [(annotator, stages.get(annotator.name)) for annotator in annotators]
+    judged = warehouse.read(JUDGED)
+    dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
+    rows = plan_calibration(dev, annotators, room.ledger, guideline, settings.claude_batch_from)
+    for category in categories or builder.history.categories:
+        candidates = warehouse.table("marts.grade_candidates", category)
+        judgments = warehouse.table("staging.judgments", category)
+        rows += plan_category(
+            category,
+            candidates,
+            judgments,
+            cascade,
+            shares_that_go_on(found),
+            room.ledger,
+            guideline,
+            room.entry,
+            settings.claude_batch_from,
+        )
+    table = totals(rows)
+    usd, at_most = table["usd"].sum(), table["at_most_usd"].sum()
+    by_category = pd.DataFrame(rows).groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()
+    shown = "\n\n".join(each.to_string(index=False, float_format="${:,.4f}".format) for each in (by_category, table))
+    verdict = f"about ${usd:,.2f}, at most ${at_most:,.2f}; WHETSTONE_BUDGET_USD is {settings.budget_usd:g}"
+    return Planned([*notes, *warnings], shown, verdict)

@@ -1,0 +1,105 @@
+"""The project as the command line and the tests open it: its definitions, Dagster's instance of a source, and the builder of both."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.files import atomic_write
+from whetstone.platform.settings import PROJECT, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from whetstone.platform.build import Builder
+
+ERR = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def open_builder(values: Settings) -> Builder:
+    """The builder of the project's definitions, after the feed was looked at."""
+    from whetstone.catalog.jobs import apply, refresh
+    from whetstone.platform.artifacts import Artifacts
+    from whetstone.platform.build import Builder
+    from whetstone.platform.warehouse import Warehouse
+
+    definitions = load_definitions(values)
+    instance = dagster_instance(values)
+    warehouse = Warehouse(database=str(values.warehouse_path))
+    feed = refresh(values, warehouse, instance)
+    apply(feed, instance)
+    for what, count in feed.dropped.items():
+        ERR.print(f"[yellow]left out[/] {count} {what}; `whetstone source check` lists them")
+    return Builder(definitions, instance, Artifacts(values.root / "artifacts"), warehouse)
+
+
+def load_definitions(values: Settings) -> dg.Definitions:
+    """The project's definitions, from its `definitions.py`."""
+    spec = importlib.util.spec_from_file_location("definitions", PROJECT / "definitions.py")
+    if spec is None or spec.loader is None:
+        raise WhetstoneError(
+            f"{PROJECT / 'definitions.py'} is missing: whetstone runs in a clone of its repository, installed with pip install -e"
+        )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    built: dg.Definitions = module.build(values)
+    return built
+
+
+def dagster_instance(values: Settings) -> dg.DagsterInstance:
+    """Dagster's instance of the source: the same history as the UI and the daemon.
+
+    The output of steps goes to the terminal, not to files: capturing it costs two processes a step.
+    """
+    import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
+
+    prepare_dagster_home(values)
+    no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
+
+
+def prepare_dagster_home(values: Settings) -> None:
+    """Make DAGSTER_HOME of the source, with the project's dagster.yaml in it, and point this process to it."""
+    config, target = (PROJECT / "dagster.yaml").read_text(), values.dagster_home / "dagster.yaml"
+    if not target.exists() or target.read_text() != config:
+        atomic_write(target, config)
+    os.environ["DAGSTER_HOME"] = str(values.dagster_home)
+
+
+class Progress(logging.Handler):
+    """Prints an asset partition when it is made, with the time that it took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the end of a step."""
+        place, event = record.getMessage(), getattr(record, "event", None)
+        if event == "start":
+            self._since[place] = time.perf_counter()
+        elif event == "end":
+            ERR.print(f"[green]built[/] {plain(place)} [dim]{time.perf_counter() - self._since.pop(place, time.perf_counter()):.1f} s[/]")
+
+
+class Warnings(logging.Handler):
+    """Prints what a step says while it works."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it, a warning in yellow."""
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        ERR.print(f"[{style}]{record.levelname.lower()}[/] {plain(record.getMessage())}")
+
+
+def plain(text: str) -> str:
+    """Text without rich's markup, so that a category called `[red]` is printed as it is."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,168 @@
+"""Calibrated confidence is how often an answer is right: by predicted class, never falling, modest where examples are few."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
+
+from whetstone.grading import calibration
+from whetstone.grading.agreement import expected_calibration_error
+from whetstone.grading.calibration import METHODS, NO_ANSWER, Calibration, cross_fitted, fit_calibration
+from whetstone.platform.errors import WhetstoneError
+
+
+def draw(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Grades, confidences, rightness and its true probability: grade 4 is right with probability c, grade 0 with c squared."""
+    rng = np.random.default_rng(seed)
+    grades, confidence = rng.choice([4, 0], count), rng.random(count)
+    probability = np.where(grades == 4, confidence, confidence**2)
+    return grades, confidence, rng.random(count) < probability, probability
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_finds_each_class_own_curve(method: str) -> None:
+    grades, confidence, is_right, _ = draw(20_000)
+    fitted = fit_calibration(grades, confidence, is_right, method)
+    at = np.array([0.2, 0.5, 0.8])
+    np.testing.assert_allclose(fitted.apply(np.full(3, 4), at), at, atol=0.05)
+    np.testing.assert_allclose(fitted.apply(np.full(3, 0), at), at**2, atol=0.05)
+
+
+def test_global_isotonic_mixes_the_classes_and_none_leaves_them() -> None:
+    grades, confidence, is_right, _ = draw(20_000)
+    at = np.array([0.2, 0.5, 0.8])
+    mixed = fit_calibration(grades, confidence, is_right, "global_isotonic")
+    for grade in (4, 0, 2):
+        np.testing.assert_allclose(mixed.apply(np.full(3, grade), at), (at + at**2) / 2, atol=0.05)
+    np.testing.assert_array_equal(fit_calibration(grades, confidence, is_right, "none").apply(np.full(3, 0), at), at)
+
+
+def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pool adjacent violators on right = 0 1 0 1 1, without made-up examples: plateaus 0, 1/2, 1 centred at 0.2, 0.5, 0.85."""
+    monkeypatch.setattr(calibration, "PRIOR", 0)
+    fitted = fit_calibration(np.full(5, 1), np.array([0.2, 0.4, 0.6, 0.8, 0.9]), np.array([0, 1, 0, 1, 1]), "global_isotonic")
+    at = np.array([0.0, 0.2, 0.35, 0.5, 0.675, 0.85, 1.0])
+    np.testing.assert_allclose(fitted.apply(np.full(7, 1), at), [0, 0, 0.25, 0.5, 0.75, 1, 1])
+
+
+def test_few_examples_are_pulled_to_the_average() -> None:
+    """Five right answers of grade 2 among 995 of grade 4 that are right in half the cases."""
+    grades = np.repeat([2, 4], [5, 995])
+    confidence = np.append(np.linspace(0.5, 0.9, 5), np.linspace(0, 1, 995))
+    is_right = np.append(np.ones(5), np.arange(995) % 2)
+    fitted = fit_calibration(grades, confidence, is_right)
+    assert 0.5 < fitted.apply(np.array([2]), np.array([1.0]))[0] < 0.85
+    # nobody answered 1: all that is known is how often answers are right
+    assert fitted.apply(np.array([1]), np.array([0.9]))[0] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("is_right", [0.0, 1.0])
+@pytest.mark.parametrize("method", ["isotonic", "global_isotonic", "platt"])
+def test_one_example_or_all_alike_is_never_certain(method: str, is_right: float) -> None:
+    for count in (1, 8):
+        fitted = fit_calibration(np.full(count, 4), np.full(count, 0.7), np.full(count, is_right), method)
+        assert 0.0 < fitted.apply(np.array([4]), np.array([0.7]))[0] < 1.0
+
+
+def test_better_calibrated_on_other_pairs_than_plain_isotonic_and_none() -> None:
+    other_grades, other_confidence, other_right, _ = draw(20_000, seed=99)
+    errors: dict[str, list[float]] = {"ours": [], "plain": [], "none": []}
+    for seed in range(10):
+        grades, confidence, is_right, _ = draw(150, seed)
+        plain = np.zeros(len(other_grades))
+        for grade in (4, 0):
+            peer = IsotonicRegression(out_of_bounds="clip").fit(confidence[grades == grade], is_right[grades == grade])
+            plain[other_grades == grade] = peer.predict(other_confidence[other_grades == grade])
+        calibrated = fit_calibration(grades, confidence, is_right).apply(other_grades, other_confidence)
+        for name, values in (("ours", calibrated), ("plain", plain), ("none", other_confidence)):
+            errors[name].append(expected_calibration_error(values, other_right))
+    assert np.mean(errors["ours"]) < 0.8 * np.mean(errors["plain"])
+    assert np.mean(errors["ours"]) < 0.8 * np.mean(errors["none"])
+
+
+ANSWERS = st.lists(st.tuples(st.sampled_from([NO_ANSWER, 0, 1, 4]), st.floats(0, 1), st.booleans()), min_size=1, max_size=40).filter(
+    lambda rows: any(row[0] != NO_ANSWER for row in rows)
+)
+
+
+@given(ANSWERS, st.sampled_from(METHODS))
+@example([(0, 0.0, False), (0, 1.0, False), (0, 0.9999999999999999, False)], "isotonic")
+def test_never_falls_and_stays_a_probability(rows: list[tuple[int, float, bool]], method: str) -> None:
+    grades, confidence, is_right = (np.array(column) for column in zip(*rows, strict=True))
+    fitted = fit_calibration(grades, confidence, is_right, method)
+    at = np.linspace(0, 1, 101)
+    for grade in (0, 1, 2, 4):
+        calibrated = fitted.apply(np.full(101, grade), at)
+        assert (np.diff(calibrated) >= -1e-12).all() and calibrated.min() >= 0 and calibrated.max() <= 1
+    assert (fitted.apply(np.full(101, NO_ANSWER), at) == 0).all()
+    back = Calibration.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    assert back == fitted
+    shuffled = np.random.default_rng(0).permutation(len(rows))
+    again = fit_calibration(grades[shuffled], confidence[shuffled], is_right[shuffled], method)
+    np.testing.assert_allclose(again.apply(grades, confidence), fitted.apply(grades, confidence), atol=1e-6)
+
+
+def test_missing_answers_do_not_count() -> None:
+    grades, confidence, is_right, _ = draw(200)
+    lacking = fit_calibration(np.append(grades, [NO_ANSWER] * 9), np.append(confidence, [np.nan] * 9), np.append(is_right, [True] * 9))
+    assert lacking == fit_calibration(grades, confidence, is_right)
+
+
+def test_cross_fitted_never_sees_its_own_group() -> None:
+    grades, confidence, is_right, _ = draw(300)
+    groups = np.array([f"q{number % 12}" for number in range(300)])
+    before = cross_fitted(grades, confidence, is_right, groups)
+    for name in np.unique(groups):
+        own = groups == name
+        after = cross_fitted(grades, confidence, np.where(own, ~is_right, is_right), groups)
+        np.testing.assert_array_equal(after[own], before[own])
+        assert (after[~own] != before[~own]).any()
+
+
+def test_cross_fitted_folds_are_balanced_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of 6, 5, 4, 3, 2, 1, 1 pairs make two folds of 11: 6 + 3 + 2 and 5 + 4 + 1 + 1."""
+    groups = np.repeat(list("gfedcba"), [6, 5, 4, 3, 2, 1, 1])
+    fitted_on: list[list[float]] = []
+
+    def spy(grades: np.ndarray, confidence: np.ndarray, *rest: Any) -> Calibration:
+        fitted_on.append(sorted(confidence))
+        return fit_calibration(grades, confidence, *rest)
+
+    monkeypatch.setattr(calibration, "fit_calibration", spy)
+    confidence = np.linspace(0, 1, 22)
+    order = np.random.default_rng(3).permutation(22)
+    cross_fitted(np.full(22, 4)[order], confidence[order], np.ones(22), groups[order], folds=2)
+    first = np.isin(groups, ["g", "d", "c"])
+    assert fitted_on == [sorted(confidence[~first]), sorted(confidence[first])]
+
+
+def test_cross_fitted_with_few_groups() -> None:
+    grades, confidence, is_right, _ = draw(90)
+    groups = np.array(["q\0", "q", "r"], dtype=object)[np.arange(90) % 3]  # texts that careless code takes for one
+    calibrated = cross_fitted(grades, confidence, is_right, groups)
+    for place in range(3):
+        own = np.arange(90) % 3 == place
+        alone = fit_calibration(grades[~own], confidence[~own], is_right[~own]).apply(grades[own], confidence[own])
+        np.testing.assert_array_equal(calibrated[own], alone)
+    with pytest.raises(WhetstoneError, match="one query"):
+        cross_fitted(grades, confidence, is_right, np.full(90, "q"))
+
+
+def test_refuses_what_it_cannot_fit() -> None:
+    with pytest.raises(WhetstoneError, match="no held-out answer"):
+        fit_calibration(np.array([]), np.array([]), np.array([]))
+    with pytest.raises(WhetstoneError, match="no held-out answer"):
+        fit_calibration(np.array([NO_ANSWER]), np.array([0.0]), np.array([False]))
+    with pytest.raises(WhetstoneError, match="'sigmoid'"):
+        fit_calibration(np.array([4]), np.array([0.5]), np.array([True]), "sigmoid")
+    for bad in (1.2, -0.1, np.nan):
+        with pytest.raises(WhetstoneError, match="outside"):
+            fit_calibration(np.array([4]), np.array([bad]), np.array([True]))
+        with pytest.raises(WhetstoneError, match="outside"):
+            fit_calibration(np.array([4]), np.array([0.5]), np.array([True])).apply(np.array([4]), np.array([bad]))

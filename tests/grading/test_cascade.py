@@ -1,0 +1,216 @@
+"""The cascade settles as declared, asks no more than it must, and its thresholds are the best of all on the grid."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from whetstone.grading.calibration import NO_ANSWER, Calibration
+from whetstone.grading.cascade import (
+    ALWAYS,
+    NEVER,
+    NOBODY,
+    VOTE,
+    Choice,
+    Target,
+    asked,
+    choose_thresholds,
+    parse_target,
+    run_cascade,
+    settle,
+)
+from whetstone.platform.errors import WhetstoneError
+
+RAW = Calibration("none", {}, ((0.0, 1.0), (0.0, 1.0)))
+GRADES = [NO_ANSWER, 0, 1, 2, 4]
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Grades and confidence (n, s) with gaps and ties, and thresholds (s,)."""
+    shape = draw(st.tuples(st.integers(0, 12), st.integers(1, 4)))
+    grades = draw(hnp.arrays(int, shape, elements=st.sampled_from(GRADES)))
+    confidence = draw(hnp.arrays(float, shape, elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])))
+    thresholds = draw(st.lists(st.sampled_from([ALWAYS, 0.5, 0.75, NEVER]), min_size=shape[1], max_size=shape[1]))
+    return grades, np.where(grades == NO_ANSWER, 0.0, confidence), thresholds
+
+
+def settle_one(grades: list[int], confidence: list[float], thresholds: list[float]) -> tuple[int, float, int]:
+    """The rule, a pair at a time."""
+    given = [(grade, sure) for grade, sure in zip(grades, confidence, strict=True) if grade != NO_ANSWER]
+    for stage, (grade, sure, least) in enumerate(zip(grades, confidence, thresholds, strict=True)):
+        if grade != NO_ANSWER and sure >= least:
+            return grade, sure, stage
+    if not given:
+        return NO_ANSWER, 0.0, NOBODY
+    votes = [grade for grade, _ in given]
+    winner = max(votes, key=lambda grade: (votes.count(grade), grade))
+    return winner, max(sure for grade, sure in given if grade == winner), VOTE
+
+
+def test_settles_by_hand() -> None:
+    grades = np.array([[4, 0, 1], [4, 0, 1], [4, 2, 2], [-1, 4, 4], [0, 4, 1], [-1, 1, 0], [-1, -1, -1], [-1, -1, 0]])
+    confidence = np.array(
+        [[0.85, 0, 0], [0.84, 0.8, 0], [0.8, 0.7, 0.75], [0.9, 0.1, 0.2], [0.6, 0.5, 0.4], [0, 0.3, 0.6], [0, 0, 0], [np.nan, np.nan, 0.1]]
+    )
+    settled = settle(grades, confidence, (0.85, 0.80, 0.75))
+    assert settled.stage.tolist() == [0, 1, 2, VOTE, VOTE, VOTE, NOBODY, VOTE]
+    assert settled.grade.tolist() == [4, 0, 2, 4, 4, 1, NO_ANSWER, 0]  # rows 4 and 5 are ties: the higher grade, not the surer
+    assert settled.confidence.tolist() == [0.85, 0.8, 0.75, 0.2, 0.5, 0.3, 0.0, 0.1]
+
+
+@given(answers())
+def test_settles_as_the_rule_says(drawn: tuple[np.ndarray, np.ndarray, list[float]]) -> None:
+    grades, confidence, thresholds = drawn
+    settled = settle(grades, confidence, thresholds)
+    wanted = [settle_one(*row, thresholds) for row in zip(grades.tolist(), confidence.tolist(), strict=True)]
+    assert list(zip(*(part.tolist() for part in settled), strict=True)) == wanted
+
+
+@given(answers())
+def test_production_gives_the_same_and_asks_no_more(drawn: tuple[np.ndarray, np.ndarray, list[float]]) -> None:
+    grades, confidence, thresholds = drawn
+    n, stages = grades.shape
+    seen = np.zeros((n, stages), dtype=int)
+    latest = np.zeros(n)
+    calls: list[int] = []
+
+    def ask(stage: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(stage)
+        seen[positions, stage] += 1
+        assert positions.tolist() == sorted(positions.tolist(), key=lambda at: (latest[at], at))  # least sure first
+        answered = positions[grades[positions, stage] != NO_ANSWER]
+        latest[answered] = confidence[answered, stage]
+        return grades[positions, stage], confidence[positions, stage]
+
+    settled, asked_grades, asked_confidence = run_cascade([f"s{s}" for s in range(stages)], ask, [RAW] * stages, thresholds, n)
+    for got, wanted in zip(settled, settle(grades, confidence, thresholds), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    was_asked = asked(grades, confidence, thresholds)
+    np.testing.assert_array_equal(seen, was_asked.astype(int))
+    np.testing.assert_array_equal(asked_grades, np.where(was_asked, grades, NO_ANSWER))
+    np.testing.assert_array_equal(asked_confidence, np.where(was_asked, confidence, 0.0))
+    assert calls == [stage for stage in range(stages) if was_asked[:, stage].any()]  # nobody is asked for nothing
+
+
+def test_production_calibrates_each_stage() -> None:
+    halved = Calibration("none", {4: ((0.0, 1.0), (0.0, 0.5))}, ((0.0, 1.0), (0.0, 1.0)))
+    ask = lambda stage, positions: (np.array([4, 0])[positions], np.full(len(positions), 0.9))  # noqa: E731
+    settled, _, confidence = run_cascade(["a", "b"], ask, [halved, RAW], [0.8, 0.8], 2)
+    assert settled.stage.tolist() == [1, 0]
+    np.testing.assert_allclose(confidence, [[0.45, 0.9], [0.9, 0.0]])
+
+
+def test_production_names_the_stage_that_answers_short() -> None:
+    with pytest.raises(WhetstoneError, match="stage 'large' gave 1 answers for 3 pairs"):
+        run_cascade(["large"], lambda *_: (np.array([4]), np.array([1.0])), [RAW], [0.5], 3)
+
+
+def test_reads_targets() -> None:
+    assert parse_target("paper") == Target("paper")
+    assert parse_target(" agreement:0.92 ") == Target("agreement", 0.92)
+    assert parse_target("cost:0") == Target("cost", 0.0)
+    for bad in ("", "paper:0.5", "cost", "cost:", "cost:1.5", "cost:-0.1", "cost:nan", "agreement:92%", "price:0.5", "Paper"):
+        with pytest.raises(WhetstoneError, match="target"):
+            parse_target(bad)
+
+
+def measured(grades: np.ndarray, confidence: np.ndarray, truth: np.ndarray, costs: list[float], thresholds: tuple[float, ...]) -> Choice:
+    """What thresholds give, through `settle` and `asked`."""
+    agreement = float((settle(grades, confidence, thresholds).grade == truth).mean())
+    cost = float((asked(grades, confidence, thresholds) @ np.array(costs)).mean())
+    return Choice(thresholds, agreement, cost, cost / max(costs), True)
+
+
+@pytest.mark.parametrize(("count", "seed"), [(150, 0), (12, 0), (12, 10)])  # few pairs make many equals
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+@pytest.mark.parametrize("target", ["paper", "agreement:0.5", "agreement:0.7", "agreement:1", "cost:0.6", "cost:0.25", "cost:0"])
+def test_no_other_thresholds_are_better(stages: int, target: str, count: int, seed: int) -> None:
+    """Every combination of a confidence that occurs, ALWAYS and NEVER is tried one by one."""
+    rng = np.random.default_rng([stages, seed])
+    levels = np.array([0.2, 0.45, 0.6, 0.9])[: 4 if stages < 4 else 2]  # few, so that the grid holds them all
+    truth = rng.choice([0, 1, 4], count)
+    confidence = rng.choice(levels, (count, stages))
+    grades = np.where(rng.random((count, stages)) < confidence, truth[:, None], rng.choice([NO_ANSWER, 0, 1, 4], (count, stages)))
+    confidence[grades == NO_ANSWER] = 0.0
+    costs = [0.0, 0.001, 0.02, 0.1][:stages] if stages > 1 else [0.5]
+    choice = choose_thresholds(grades, confidence, truth, costs, parse_target(target))
+    check = measured(grades, confidence, truth, costs, choice.thresholds)
+    assert choice[1:4] == pytest.approx(check[1:4])
+    if target == "paper":
+        assert choice.thresholds == (0.85, 0.80, 0.75, 0.75)[:stages] and choice.is_met
+        return
+    kind, goal = target.split(":")[0], float(target.split(":")[1])
+    every = [measured(grades, confidence, truth, costs, each) for each in product([ALWAYS, *levels, NEVER], repeat=stages)]
+    is_cheap = kind == "cost"
+    meets = [each for each in every if (each.cost_share <= goal + 1e-9 if is_cheap else each.agreement >= goal - 1e-9)]
+    assert choice.is_met == bool(meets)
+    if is_cheap == bool(meets):  # the best agreement, of those the cheapest
+        best = min(meets or every, key=lambda each: (-each.agreement, round(each.cost_usd, 12)))
+    else:
+        best = min(meets or every, key=lambda each: (round(each.cost_usd, 12), -each.agreement))
+    assert (choice.agreement, choice.cost_usd) == pytest.approx((best.agreement, best.cost_usd))
+
+
+def test_cost_is_a_share_of_the_dearest_stage_wherever_it_is() -> None:
+    grades, truth = np.full((10, 2), 4), np.full(10, 4)
+    choice = choose_thresholds(grades, np.full((10, 2), 0.9), truth, [0.4, 0.1], Target("cost", 1.0))
+    assert (choice.cost_usd, choice.cost_share) == (pytest.approx(0.4), pytest.approx(1.0))
+
+
+def test_of_equals_the_better() -> None:
+    """Both stages are free, so all combinations cost the same: the sure half of the first, then the second, is right throughout."""
+    grades, confidence = np.array([[4, 0], [0, 4]] * 10), np.array([[0.9, 0.1], [0.2, 0.8]] * 10)
+    choice = choose_thresholds(grades, confidence, np.full(20, 4), [0.0, 0.0], Target("agreement", 0.5))
+    assert (choice.agreement, choice.thresholds) == (1.0, (0.9, ALWAYS))
+
+
+def test_of_equals_the_lower_thresholds() -> None:
+    grades, truth = np.full((40, 2), 4), np.full(40, 4)
+    confidence = np.linspace(0.1, 0.9, 80).reshape(40, 2)
+    assert choose_thresholds(grades, confidence, truth, [0.0, 0.0], Target("cost", 0.5)) == Choice((ALWAYS, ALWAYS), 1.0, 0.0, 0.0, True)
+
+
+def test_free_stages_alone() -> None:
+    """Costs of 0 everywhere: the best agreement for nothing, and a share of 0."""
+    grades, truth = np.array([[4, 0], [4, 4], [0, 4], [0, 0]] * 5), np.array([4, 4, 4, 4] * 5)
+    confidence = np.array([[0.9, 0.5], [0.8, 0.8], [0.2, 0.7], [0.1, 0.1]] * 5)
+    for target in ("agreement:0.7", "cost:0"):
+        choice = choose_thresholds(grades, confidence, truth, [0.0, 0.0], parse_target(target))
+        assert (choice.agreement, choice.cost_usd, choice.cost_share, choice.is_met) == (0.75, 0.0, 0.0, True)
+    assert not choose_thresholds(grades, confidence, truth, [0.0, 0.0], parse_target("agreement:0.8")).is_met
+
+
+def test_a_stage_that_never_answered() -> None:
+    grades, truth = np.tile([NO_ANSWER, 4], (30, 1)), np.full(30, 4)
+    choice = choose_thresholds(grades, np.tile([0.0, 0.5], (30, 1)), truth, [0.1, 1.0], Target("agreement", 0.9))
+    assert (choice.agreement, choice.cost_usd, choice.is_met) == (1.0, pytest.approx(1.1), True)
+
+
+def test_many_stages_stay_small() -> None:
+    rng = np.random.default_rng(0)
+    grades, confidence = rng.choice([0, 4], (500, 7)), rng.random((500, 7))
+    choice = choose_thresholds(grades, confidence, grades[:, 6], [0.0] * 6 + [1.0], Target("cost", 0.8))
+    assert choice.is_met and choice.agreement > 0.6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"truth": np.array([4])}, "same shape"),
+        ({"costs": [0.1]}, "same shape"),
+        ({"confidence": np.zeros((2, 3))}, "same shape"),
+        ({"grades": np.zeros((0, 2)), "confidence": np.zeros((0, 2)), "truth": np.array([])}, "same shape"),
+        ({"costs": [0.1, -1.0]}, "dollars"),
+        ({"costs": [0.1, np.nan]}, "dollars"),
+    ],
+)
+def test_refuses_what_it_cannot_measure(changes: dict, message: str) -> None:
+    good = {"grades": np.full((2, 2), 4), "confidence": np.zeros((2, 2)), "truth": np.array([4, 4]), "costs": [0.1, 1.0]}
+    with pytest.raises(WhetstoneError, match=message):
+        choose_thresholds(**{**good, **changes}, target=Target("paper"))
