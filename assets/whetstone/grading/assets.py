@@ -91,7 +91,8 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         is_paid = any(annotator.keeps_books for annotator in annotators)
         dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs if is_paid else None)
         found = calibrate(dev, annotators, room.ledger, guideline, room.entry, settings.cascade_target, settings.seed)
-        found["warnings"] = list(dict.fromkeys([*warnings, *(f"{each['stage']} is left out: {each['why']}" for each in found["dropped"])]))
+        left_out = {each["stage"]: f"{each['stage']} is left out: {each['why']}" for each in found["dropped"]}
+        found["warnings"] = [*(each for each in warnings if each.split(":")[0] not in left_out), *left_out.values()]
         warn(found["warnings"])
 
         def write(folder: Path) -> dict[str, Any]:

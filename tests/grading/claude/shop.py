@@ -27,6 +27,7 @@ KEY = "sk-ant-api03-very-secret-0123456789"
 HAIKU, HAIKU_PRICE = "claude-haiku-5-5", Price(0.10, 0.50)
 SONNET, SONNET_PRICE = "claude-sonnet-5-5", Price(2.0, 10.0)
 DAY = dt.date(2026, 1, 2)
+CREATE, MESSAGES = "/batches$", "/v1/messages$"  # where money is spent
 ssl.create_default_context = cache(ssl.create_default_context)  # each client would read all certificates of the world, and use none
 guideline_of = cache(load_guideline)
 
@@ -125,6 +126,24 @@ def check_doubt(server: StandIn, *shops: Shop) -> None:
     server.end()
     bill, paid = float(server.total_usd), sum(shop.usd() for shop in shops)
     assert paid - 1e-9 <= bill <= paid + sum(shop.owed() for shop in shops) + 1e-9
+
+
+def check_once(server: StandIn, shop: Shop, pairs: pd.DataFrame) -> None:
+    """Every pair has an answer, was bought once, and is booked as billed; nothing is left in doubt."""
+    check_books(server, shop)
+    assert not server.bought_twice()
+    assert len(shop.rows()) == len(pairs) == shop.rows()["key"].nunique()
+    assert shop.owed() == 0
+
+
+def creates(server: StandIn) -> int:
+    """Batches that were sent, accepted or not."""
+    return len(server.requests("POST", CREATE))
+
+
+def stop(seconds: float) -> None:
+    """Instead of a sleep: the process ends here."""
+    raise KeyboardInterrupt
 
 
 def small_portions(size: int) -> None:

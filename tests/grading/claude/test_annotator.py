@@ -73,8 +73,10 @@ def test_an_estimate_learns_from_the_ledger_how_long_answers_are(server: StandIn
     assert shop.annotator.estimate(MANY.head(0), True) == (0, 0, 0, 0.0, 0.0)
 
 
-def test_no_request_costs_more_than_its_bound(server: StandIn, shop: Shop) -> None:
-    """Also where the answer takes all of its tokens, the system text is written to the cache, and the text is dense in tokens."""
+def test_no_request_costs_more_than_its_bound(server: StandIn, make_shop: MakeShop) -> None:
+    """Also with a long guideline, written to the cache, texts dense in tokens, and answers that take all of theirs."""
+    guideline = guideline_of("esci")
+    shop = make_shop(guideline=guideline.model_copy(update={"description": guideline.description + " and so on" * 4000}))
     from whetstone.grading.claude.prompt import MAX_TOKENS
 
     default = server.answer

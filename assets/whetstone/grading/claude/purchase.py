@@ -105,7 +105,7 @@ class Desk:
                 left = wanted[~wanted["key"].isin(self._ledger.lookup(wanted["key"])["key"])]
                 wanted, idle = left, 0 if len(left) < len(wanted) else idle + 1
                 if wanted.empty:
-                    return ""
+                    break
                 if idle == ATTEMPTS and trouble:
                     raise WhetstoneError(f"{buyer.name}: {ATTEMPTS} attempts in vain; run the build again later. {trouble}")
                 if idle == ATTEMPTS:
@@ -123,6 +123,8 @@ class Desk:
                 return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
             if trouble or idle:
                 self._sleep(getattr(trouble, "wait_s", None) or min(60.0, 2.0**idle))
+        self.settle()  # what `_reconcile` has found last
+        return ""
 
     def settle(self, keys: Iterable[str] = ()) -> None:
         """Bring in what was sent before: at once where it is ready, waiting for it where it answers one of `keys`."""
@@ -150,9 +152,8 @@ class Desk:
                     continue
                 alike = [each for each in lost if len(each.requests) == batch.size]
                 if alike:
-                    ours = min(alike, key=lambda each: each.state != "intended")
-                    self._intents.note(ours.intent, "sent", batch.batch_id)
-                    lost.remove(ours)
+                    self._intents.note(alike[-1].intent, "sent", batch.batch_id)  # the newest: most likely the one that was just sent
+                    lost.remove(alike[-1])
                 elif all(len(each.requests) != batch.size for each in candidates):
                     self._intents.note("", "foreign", batch.batch_id)
             waiting = [each for each in lost if each.state == "intended"]
