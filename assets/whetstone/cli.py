@@ -57,7 +57,9 @@ def build(
     LOG.addHandler(Progress())
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
-    logging.getLogger("whetstone.grading").addHandler(Warnings())
+    grading = logging.getLogger("whetstone.grading")
+    grading.addHandler(Warnings())
+    grading.setLevel(logging.INFO)
     from whetstone.platform.staleness import name_of
 
     with exclusive(settings.root / "build.lock", f"another build of source {settings.source} is running"):

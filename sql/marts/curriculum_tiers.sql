@@ -19,8 +19,9 @@ grades as (
         if(corrections.query_id is null, graded.settled_by, 'audit') as settled_by,
     from marts.grades as graded
     left join corrections on graded.query_id = corrections.query_id and graded.product_id = corrections.product_id
-    where graded.category = $category and graded.split = 'train'
-      and coalesce(corrections.new_confidence, graded.confidence) >= $tier_confidence
+    where
+        graded.category = $category and graded.split = 'train'
+        and coalesce(corrections.new_confidence, graded.confidence) >= $tier_confidence
 ),
 
 ranks as (

@@ -1,7 +1,7 @@
 -- One row per pair and rule that a curriculum tier could need, with the reason if it is not worth grading.
 -- Each rule proposes the pairs of its class, those nearest to the top first, at most `candidates_per_rule` a query; of pairs whose
--- products read the same the first is enough. Judged pairs of train and dev queries always stay: their grade costs nothing and measures
--- the annotators.
+-- products read the same the first is enough. Pairs of dev queries are proposed only while nobody judged any dev query: no tier takes
+-- them. Judged pairs of train and dev queries always stay: their grade costs nothing and measures the annotators.
 with found as (
     select
         query_id,
@@ -37,6 +37,12 @@ judged as (
     where category = $category and split != 'test'
 ),
 
+judged_dev as (
+    select judgments.query_id from raw.judgments as judgments
+    inner join raw.queries as queries on judgments.query_id = queries.query_id
+    where queries.split = 'dev'
+),
+
 proposed as (
     select * from found
     union all
@@ -51,20 +57,21 @@ described as (
         queries.split,
         queries.text as query,
         products.text,
-        products.text_hash,
-        row_number() over (partition by proposed.query_id, rule order by distance, proposed.product_id) as place,
+        proposed.product_id != first_value(proposed.product_id) over (
+            partition by proposed.query_id, products.text_hash order by proposed.rule != 'judged', proposed.product_id
+        ) as is_twin,
     from proposed
     inner join staging.queries as queries on proposed.query_id = queries.query_id
     inner join staging.products as products on proposed.product_id = products.product_id
-    where queries.category = $category and products.category = $category
+    where
+        queries.category = $category and products.category = $category
+        and (proposed.rule = 'judged' or queries.split = 'train' or not exists (select 1 from judged_dev))
 ),
 
-twins as (
+placed as (
     select
         *,
-        first_value(product_id) over (
-            partition by query_id, text_hash order by rule != 'judged', place, product_id
-        ) as first_of_text,
+        row_number() over (partition by query_id, rule, is_twin order by distance, product_id) as place,
     from described
 ),
 
@@ -77,13 +84,13 @@ final as (
         place,
         case
             when rule = 'judged' then null
-            when product_id != first_of_text then 'same text'
+            when is_twin then 'same text'
             when place > $candidates_per_rule then 'over the cap'
         end as dropped,
         split,
         query,
         text,
-    from twins
+    from placed
 )
 
 select * from final

@@ -99,6 +99,19 @@ def test_a_build_that_is_killed_while_a_batch_is_sent_finds_it_again(built_shop:
         assert kept == len(server.batches)
 
 
+def test_nothing_is_bought_for_a_text_that_is_about_to_change(built_shop: Shop, tmp_path: Path) -> None:
+    with StandIn() as server:
+        shop = paying(built_shop, tmp_path / "home", server, cascade="claude_small")
+        products = shop.settings.data_dir / "products.parquet"
+        duckdb.execute(f"create or replace table renamed as select * replace (title || ' mk2' as title) from '{products}'")
+        duckdb.execute(f"copy renamed to '{products}' (format parquet)")
+        grade(shop)  # the cascade changed, too, so grades are stale at once
+        current = "(select text_hash from raw.catalog)"
+        dead = f"select count(*) as n from ledger.grades where annotator = 'claude_small' and text_hash not in {current}"
+        assert shop.warehouse().read(dead)["n"].iloc[0] == 0
+        assert_books_agree(shop, server)
+
+
 def test_a_short_budget_is_held_and_said(built_shop: Shop, tmp_path: Path) -> None:
     with StandIn() as server:
         shop = paying(built_shop, tmp_path / "home", server, budget_usd=0.3, cascade="cross_encoder,claude_small")

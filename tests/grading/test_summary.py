@@ -74,7 +74,9 @@ def test_sections_of_a_report(warehouse: Warehouse, found: Callable[..., dict[st
         for row in (("human", 7, 7, 0, 0, 0, 0.0, None), ("cheap", 9, 5, 1, 2, 6, 0.5, "no money"), ("vote", 0, 3, 0, 0, 0, 0.0, None))
     ]
     assert "7.0" not in json.dumps(said["grades"])  # counts are whole numbers
-    assert said["spending"] == [{"annotator": "cheap", "category": "tools", "day": "2026-01-31", "answers": 40, "usd": 10.0}]
+    assert said["spending"] == [
+        {"annotator": "cheap", "category": "tools", "day": "2026-01-31", "answers": 40, "usd": 10.0, "is_pretended": True}
+    ]
     # errors are of the machine's sampled grades: the second category, all human, doesn't dilute them
     assert said["engagement_audit"] == [
         {
@@ -126,7 +128,9 @@ def test_without_judgments_there_is_nothing_to_show_but_the_warnings(
     nothing: dict[str, Any] = {"report": None, "warnings": ["claude_small: no key"]}
     said = sections(warehouse.read, nothing)
     assert "agreement_with_humans" not in said and "settled_by" not in said
-    assert said["spending"] == [{"annotator": "counting", "category": None, "day": "2026-01-31", "answers": 1, "usd": 0.25}]
+    assert said["spending"] == [
+        {"annotator": "counting", "category": None, "day": "2026-01-31", "answers": 1, "usd": 0.25, "is_pretended": True}
+    ]
     assert agreement_text(nothing) == "no agreement was measured\nclaude_small: no key"
     assert plots(nothing) == {}
 

@@ -43,7 +43,7 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         warehouse: Warehouse,
         artifacts: dg.ResourceParam[Artifacts],
     ) -> dg.MaterializeResult:
-        """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments; the best of several runs."""
+        """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments, in several runs."""
         from whetstone.grading.cross_encoder import train_cross_encoder
         from whetstone.platform.precision import pick_device
 
@@ -67,8 +67,8 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         group="grading",
         kinds={"python", "anthropic"},
         deps=["raw.judgments", "raw.queries", "staging.products", *trained],
-        uses=[*PAYING, "cascade_target", "calibration_pairs"],
-        version=f"1-{guideline.version}",
+        uses=[*PAYING, "cascade_target", "calibration_pairs", "agreement_floor"],
+        version=f"1-{_prompt_version(guideline)}",
         by_category=False,
     )
     def calibration(
@@ -88,9 +88,10 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
         annotators, warnings = open_annotators(room)
         judged = warehouse.read(JUDGED)
-        is_paid = any(annotator.keeps_books for annotator in annotators)
-        dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs if is_paid else None)
+        dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs if settings.can_buy else None)
         found = calibrate(dev, annotators, room.ledger, guideline, room.entry, settings.cascade_target, settings.seed)
+        if not found["is_met"] and found["report"]:
+            warnings.append(f"the target {settings.cascade_target} can't be met on the held-out pairs; the thresholds come nearest")
         left_out = {each["stage"]: f"{each['stage']} is left out: {each['why']}" for each in found["dropped"]}
         found["warnings"] = [*(each for each in warnings if each.split(":")[0] not in left_out), *left_out.values()]
         warn(found["warnings"])
@@ -116,7 +117,7 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         kinds={"duckdb", "anthropic"},
         deps=["marts.grade_candidates", "staging.judgments", "models.calibration"],
         uses=PAYING,
-        version=f"2-{guideline.version}",
+        version=f"2-{_prompt_version(guideline)}",
     )
     def grades(
         context: dg.AssetExecutionContext,
@@ -127,7 +128,7 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         """One row per graded pair: the human judgment where there is one, otherwise what the cascade settles on, through the ledger."""
         import pandas as pd
 
-        from whetstone.grading.grade import grade_pairs
+        from whetstone.grading.grade import grade_pairs, left_out
 
         category = context.partition_key
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
@@ -136,6 +137,7 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         cascade, warnings = open_cascade(context.instance, artifacts, room)
         graded = grade_pairs(candidates, judgments, cascade, room.ledger, guideline, room.entry)
         rows = graded.rows.merge(candidates[["query_id", "product_id", "split"]], on=["query_id", "product_id"], validate="one_to_one")
+        graded.stages.extend(left_out(graded, settings.stages, warnings))
         counts = pd.DataFrame(graded.stages)
         warehouse.replace(COUNTS, counts.astype({"why": object}), category)
         written = warehouse.replace("marts.grades", rows, category)
@@ -198,6 +200,13 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         return result(written, metadata={"audit": dg.MetadataValue.json(facts)})
 
     return grade_audit
+
+
+def _prompt_version(guideline: Guideline) -> str:
+    """The prompt is part of the model: another one is another annotator, to be calibrated anew."""
+    from whetstone.grading.claude.prompt import Prompt
+
+    return f"{Prompt(guideline).version}-{guideline.version}"
 
 
 def warn(warnings: list[str]) -> None:

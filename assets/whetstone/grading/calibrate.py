@@ -1,8 +1,9 @@
 """Calibrate the cascade on human judgments of dev queries, which no annotator was trained on, and measure what it is worth there.
 
-Every stage answers every held-out pair (through the ledger, so the answers are bought once). Each gets its map from raw confidence to
-P(correct), the thresholds follow from the target, and the report says how well the cascade agrees with the humans. For the report a
-pair's confidence comes from a map that was fitted without its own query's fold; the maps that the build goes on with are fitted on all.
+Every stage answers the held-out pairs (through the ledger, so the answers are bought once). Each gets its map from raw confidence to
+P(correct), the thresholds follow from the target, and the report says how well the cascade agrees with the humans: on queries that
+neither the maps nor the thresholds were fitted on, by folds of queries. Only `ece` is also told for other pairs of the same queries. The
+maps that the build goes on with are fitted on all.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def calibrate(
             is_common = is_common_now
     if not answers:
         return {"stages": [], "dropped": dropped, "target": target, "is_met": False, "report": None}
+    maps = [_fit(answer, judged["grade"].to_numpy()) for _, answer in answers]  # of all that a stage answered, not of the common ones alone
     common = judged[is_common].reset_index(drop=True)
     answers = [(annotator, answer[is_common].reset_index(drop=True)) for annotator, answer in answers]
     truth, queries = common["grade"].to_numpy(), common["query_id"].to_numpy()
@@ -107,8 +109,8 @@ def calibrate(
     by_pair = np.column_stack([cross_fitted(grades[:, i], raw[:, i], is_right[:, i], pairs) for i in count])
     choice = choose_thresholds(grades, fitted, truth, costs.mean(axis=0), wanted)
     stages = [
-        Stage(annotator.name, annotator.version, fit_calibration(grades[:, i], raw[:, i], is_right[:, i]), choice.thresholds[i])
-        for i, (annotator, _) in enumerate(answers)
+        Stage(annotator.name, annotator.version, map_, threshold)
+        for (annotator, _), map_, threshold in zip(answers, maps, choice.thresholds, strict=True)
     ]
     settled, is_asked = _settled_by_others(grades, fitted, truth, costs, queries, wanted)
     paid = (costs * is_asked).sum(axis=1)
@@ -132,6 +134,11 @@ def calibrate(
             "raters": raters_agreement(common["raters"], guideline),
         },
     }
+
+
+def _fit(answer: pd.DataFrame, truth: np.ndarray) -> Calibration:
+    grades = answer["grade"].fillna(NO_ANSWER).to_numpy(dtype=int)
+    return fit_calibration(grades, answer["confidence"].to_numpy(), grades == truth)
 
 
 def _settled_by_others(

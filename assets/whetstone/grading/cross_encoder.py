@@ -14,6 +14,7 @@ third decimal.
 
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -143,20 +144,25 @@ class CrossEncoderAnnotator(Local):
     name = "cross_encoder"
 
     def __init__(self, folder: Path, guideline: Guideline, version: str, device: str = "cpu") -> None:
-        """Load what `train_cross_encoder` wrote to `folder` with the same guideline; `version` is the folder's content hash.
+        """Open what `train_cross_encoder` wrote to `folder` with the same guideline; `version` is the folder's content hash.
 
-        Raises:
-            WhetstoneError: The model has another number of classes than the guideline has levels.
+        A model with another number of classes than the guideline has levels is a WhetstoneError when it is asked.
         """
-        self._models = [CrossEncoder(str(run), device=device, local_files_only=True) for run in sorted(folder.iterdir()) if run.is_dir()]
-        self._device = device
+        self._folder, self._device, self._levels = folder, device, guideline
         self._grades = np.array(guideline.grades)
         self.version = version
-        if {model.num_labels for model in self._models} != {len(self._grades)}:
+
+    @cached_property
+    def _models(self) -> list[CrossEncoder]:
+        """Loaded when somebody asks: most of the time the ledger knows all the answers."""
+        runs = sorted(run for run in self._folder.iterdir() if run.is_dir())
+        models = [CrossEncoder(str(run), device=self._device, local_files_only=True) for run in runs]
+        if {model.num_labels for model in models} != {len(self._grades)}:
             raise WhetstoneError(
-                f"cross-encoder in {folder}: it has other classes than guideline '{guideline.name}' has levels "
+                f"cross-encoder in {self._folder}: it has other classes than guideline '{self._levels.name}' has levels "
                 f"({len(self._grades)}); train it anew"
             )
+        return models
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""

@@ -93,5 +93,13 @@ def grade_pairs(
     return Graded(rows[GRADE_COLUMNS], stages)
 
 
+def left_out(graded: Graded, names: Sequence[str], warnings: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows for the stages that the calibration left out: what no other was sure of is what they were not asked; `warnings` say why."""
+    known = {row["stage"]: row["settled"] for row in graded.stages}
+    unsure = known[VOTE_NAME] + known["nobody"]
+    whys = {name: next((each for each in warnings if each.startswith(name)), "it was left out") for name in names if name not in known}
+    return [{**_row(name, 0, 0), "unanswered": unsure, "why": why if unsure else None} for name, why in whys.items()]
+
+
 def _row(stage: str, asked: int, settled: int) -> dict[str, Any]:
     return {"stage": stage, "asked": asked, "settled": settled, "failed": 0, "unanswered": 0, "why": None, "new": 0, "new_usd": 0.0}

@@ -62,8 +62,10 @@ def open_cascade(instance: dg.DagsterInstance, artifacts: Artifacts, room: Any) 
 
     found = artifacts.open(artifact_name(instance, "models.calibration")).facts
     opened = {annotator.name: annotator for annotator in open_annotators(room)[0]}
-    stages = [Stage.from_dict(stage) for stage in found["stages"]]
-    return [(opened[stage.name], stage) for stage in stages if stage.name in opened], list(found["warnings"])
+    stages = [Stage.from_dict(stage) for stage in found["stages"] if stage["name"] in opened]
+    if other := [stage.name for stage in stages if stage.version != opened[stage.name].version]:
+        raise WhetstoneError(f"{', '.join(other)} changed since the calibration; run `whetstone build --select calibration`")
+    return [(opened[stage.name], stage) for stage in stages], list(found["warnings"])
 
 
 def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> Planned:
@@ -79,20 +81,24 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
         raise WhetstoneError("a dry run needs the warehouse")
     guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
     stale = {table_of(each.key) for each in builder.stale() if each.partition is None or not categories or each.partition in categories}
-    notes = []
+    notes = ["the engagement audit may ask the last stage about conflicts besides; these figures leave it out"]
+    if ("marts", "grade_candidates") not in {tuple(key.path) for key in builder.graph.nodes if builder.history.latest(key)}:
+        raise WhetstoneError("nothing is mined yet, so there is nothing to grade; run `whetstone build --select +grade_candidates` (free)")
     if unbuilt := stale & {"marts.grade_candidates"}:
         notes.append(f"{', '.join(unbuilt)} will change: run `whetstone build --select +grade_candidates` first for the exact pairs")
     room = open_room(instance, settings, warehouse, artifacts, guideline, "dry run")
-    is_stale = bool(stale & {"models.cross_encoder", "models.calibration"})
-    if is_stale:
-        notes.append(
-            "models.calibration is not up to date: figures are for the case that the free stages settle nothing; build it for better ones"
-        )
+    room.ledger.create()
+    if "models.cross_encoder" in stale:
+        notes.append("models.cross_encoder is not up to date: it is left out, so that all pairs go to the next stage")
         room = room._replace(cross_encoder=None)
     annotators, warnings = open_annotators(room)
-    found = {"stages": [], "report": None} if is_stale else artifacts.open(artifact_name(instance, "models.calibration")).facts
+    made = artifact_names(instance, "models.calibration").get(None)
+    found = artifacts.open(made).facts if made else {"stages": [], "report": None}
     stages = {stage["name"]: Stage.from_dict(stage) for stage in found["stages"]}
-    cascade = [(annotator, stages.get(annotator.name)) for annotator in annotators]
+    known = {each.name: stages[each.name] for each in annotators if each.name in stages and stages[each.name].version == each.version}
+    cascade = [(annotator, known.get(annotator.name)) for annotator in annotators]
+    if unknown := [annotator.name for annotator in annotators if annotator.name not in known]:
+        notes.append(f"{', '.join(unknown)} is not calibrated yet: it counts as never sure, so that its pairs go to the next stage, too")
     judged = warehouse.read(JUDGED)
     dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
     rows = plan_calibration(dev, annotators, room.ledger, guideline, settings.claude_batch_from)
@@ -104,7 +110,7 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
             candidates,
             judgments,
             cascade,
-            shares_that_go_on(found),
+            shares_that_go_on(found) if known else {},
             room.ledger,
             guideline,
             room.entry,

@@ -23,7 +23,7 @@ SECTIONS = {
         from meta.grading group by stage order by min(rowid)
     """,
     "spending": """
-        select annotator, category, day::varchar as day, count(*) as answers, sum(cost_usd) as usd
+        select annotator, category, day::varchar as day, count(*) as answers, sum(cost_usd) as usd, bool_and(request = key) as is_pretended
         from ledger.grades where cost_usd > 0 group by all order by all
     """,
     "engagement_audit": """

@@ -7,7 +7,6 @@ itself. A failed partition holds back what reads it, nothing else: assets furthe
 
 import logging
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -113,7 +112,7 @@ class Builder:
         while True:
             stale = {s.place for s in self.stale()}
             todo = (stale & wanted) - outcome.attempted
-            groups = dict(self._ready(todo, stale, outcome))
+            groups = self._ready(todo, stale, outcome, patient=True) or self._ready(todo, stale, outcome, patient=False)
             if not groups:
                 break
             # What belongs to no category goes first and alone: more can run in one go once it is there.
@@ -124,25 +123,29 @@ class Builder:
         outcome.up_to_date = wanted - outcome.built - set(outcome.failed) - set(outcome.held_back)
         return outcome
 
-    def _ready(self, todo: set[Place], stale: set[Place], outcome: Outcome) -> Iterator[tuple[str | None, list[dg.AssetKey]]]:
+    def _ready(self, todo: set[Place], stale: set[Place], outcome: Outcome, patient: bool) -> dict[str | None, list[dg.AssetKey]]:
         """Groups of places that can run in one Dagster run now: every stale input is made earlier in the same run.
 
         Inputs that are stale but not selected are taken as they are, if they were ever built and no category is left out of an
-        asset that reads them all.
+        asset that reads them all. A patient place also waits for inputs that are up to date only until something that they are made from
+        is made anew: it would run twice, and perhaps pay twice.
         """
         groups: dict[str | None, list[dg.AssetKey]] = {}
         ready: set[Place] = set()
+        changing: set[Place] = set()  # not stale, but something that they are made from is about to be made
         for node in self.graph.nodes.values():
             for place in self.graph.places(node, self.history.categories):
-                if place not in todo:
-                    continue
                 inputs = self.graph.inputs(place, self.history.categories)
+                if place not in todo:
+                    if any(i in todo or i in changing for i in inputs):
+                        changing.add(place)
+                    continue
                 waits = [i for i in inputs if i in stale and not (i in ready and i[1] == place[1])]
                 outside = [i for i in waits if i not in todo and i not in outcome.failed and i[1] == place[1] and self._was_built(i)]
-                if len(outside) == len(waits):
+                if len(outside) == len(waits) and not (patient and any(i in changing for i in inputs)):
                     ready.add(place)
                     groups.setdefault(place[1], []).append(place[0])
-        return iter(groups.items())
+        return groups
 
     def _was_built(self, place: Place) -> bool:
         return place[1] in self.history.latest(place[0])

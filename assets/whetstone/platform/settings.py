@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from whetstone.platform.errors import WhetstoneError
 
@@ -58,10 +58,11 @@ class Settings(BaseSettings):
     )
     cascade_target: str = Field(
         "paper",
+        pattern=r"^(paper|(agreement|cost):(0(\.\d+)?|1(\.0+)?))$",
         description="Thresholds: `paper` ([A2]: 0.85, 0.80, 0.75), `agreement:0.92` at least cost, or best at `cost:0.5` of all-large.",
     )
     annotator_epochs: int = Field(2, ge=1, description="Most epochs of the cross-encoder; it stops early on train queries set aside.")
-    annotator_runs: int = Field(3, ge=1, description="Cross-encoders to train, one a seed: the best is kept, their spread is reported.")
+    annotator_runs: int = Field(3, ge=1, description="Cross-encoders to train, one a seed: they answer together, their spread is reported.")
     calibration_pairs: int = Field(500, ge=1, description="Most human-judged dev pairs that a paid cascade is calibrated on.")
     agreement_floor: float = Field(
         0.3, ge=0, le=1, description="Agreement with human dev judgments under which the calibration check blocks."
@@ -69,7 +70,9 @@ class Settings(BaseSettings):
     tier_confidence: float = Field(0.7, ge=0, le=1, description="A graded pair enters a tier only if this likely to be right (a human is).")
     audit_share: float = Field(0.3, ge=0, le=1, description="Share of the graded pairs that is held against engagement ([B]: 0.3).")
 
-    budget_usd: float = Field(0.0, ge=0, description="Most dollars that one build may spend on paid annotators; 0 buys nothing.")
+    budget_usd: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Most dollars that one build may spend on paid annotators; 0 buys nothing."
+    )
     category_budget_usd: float | None = Field(None, ge=0, description="...and most of them on one category.")
     claude_small: str = Field("claude-haiku-5-5", description="Model of the stage claude_small.")
     claude_large: str = Field("claude-opus-5-5", description="Model of the stage claude_large.")
@@ -148,6 +151,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()  # type: ignore[call-arg]  # every field has a default; pydantic's plugin isn't used
+    except SettingsError as error:
+        raise WhetstoneError(f'a setting isn\'t usable: {error}; dictionaries are JSON, such as {{"model": [1, 5]}}') from None
     except ValidationError as error:
         lines = [f"  WHETSTONE_{str(e['loc'][0]).upper().removeprefix('WHETSTONE_')}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise WhetstoneError(

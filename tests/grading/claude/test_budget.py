@@ -87,7 +87,7 @@ def test_the_first_pairs_are_the_ones_that_are_bought(server: StandIn, make_shop
     answers = shop.grade(shuffled)
     count = int(answers["is_answered"].sum())
     assert answers["is_answered"].tolist() == [True] * count + [False] * (24 - count)
-    assert int(units) <= count <= 3 * units
+    assert int(units) - 1 <= count <= 3 * units  # the last few are not worth a batch of their own
     (why,) = set(answers["failure"].dropna())
     assert why.startswith(f"over budget: {24 - count} more requests to claude_small may take up to $")
     assert f"this build has spent ${shop.usd():.4f} of WHETSTONE_BUDGET_USD={units * UNIT:g}" in why

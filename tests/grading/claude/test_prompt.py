@@ -168,7 +168,7 @@ def test_the_schema_is_one_that_structured_outputs_take_as_it_is(name: str) -> N
 def test_params_are_a_whole_request_without_sampling_or_tools() -> None:
     assert PROMPT.params("q", "t", "claude-haiku-5-5", MAX_TOKENS, "low") == {
         "model": "claude-haiku-5-5",
-        "max_tokens": 2048,
+        "max_tokens": MAX_TOKENS,
         "system": [{"type": "text", "text": PROMPT.system, "cache_control": {"type": "ephemeral"}}],
         "messages": [{"role": "user", "content": PROMPT.user("q", "t")}],
         "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": PROMPT.schema}},

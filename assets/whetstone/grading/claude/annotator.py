@@ -12,12 +12,11 @@ import pandas as pd
 
 from whetstone.grading.annotator import ANSWER_COLUMNS, PAIR_ID
 from whetstone.grading.claude.cost import OVERHEAD_TOKENS, Estimate, Price, at_most_usd, estimate
-from whetstone.grading.claude.prompt import MAX_TOKENS, Prompt
+from whetstone.grading.claude.prompt import EFFORT, MAX_TOKENS, Prompt
 from whetstone.grading.claude.purchase import MOST_REQUESTS, Desk
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Ledger, ledger_keys
 
-EFFORT = "low"
 TOKENS_PER_BYTE = 0.3  # of English text; used where nobody can count
 TOKENS_OUT = 150  # of an answer with a little thinking; used until the ledger knows better
 SAMPLE = 8  # requests that are counted for an estimate
@@ -45,7 +44,7 @@ class ClaudeAnnotator:
         self.name, self.model, self.price = name, model, price
         self._why = self.unanswered = unanswered
         self._guideline, self._ledger, self._desk, self._prompt = guideline, ledger, desk, Prompt(guideline)
-        asked = [model, self._prompt.version, EFFORT, MAX_TOKENS]
+        asked = [model, self._prompt.version]
         self.version = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         self.batch_size = 25 * MOST_REQUESTS
 

@@ -88,7 +88,7 @@ unanswered as (
 ),
 
 final as (
-    select build, category, cost_usd as usd, false as is_owed from ledger.grades where build is not null
+    select build, category, cost_usd as usd, false as is_owed from ledger.grades where request != key
     union all
     select build, category, at_most_usd as usd, true as is_owed from unanswered
     where event in {OWED} or (event = 'in_doubt' and place = 1)
@@ -139,8 +139,9 @@ class Intents:
         terms: dict[str, Any],
         entry: Entry,
         limits: Limits,
+        least: int = 1,
     ) -> Intent | None:
-        """Write down as many of the requests, from the first on, as the budget holds; None if it doesn't hold one.
+        """Write down as many of the requests, from the first on, as the budget holds; None if it doesn't hold `least`.
 
         Args:
             wanted: `IDENTITY` of each request, in the order of their worth, and perhaps its category.
@@ -150,12 +151,13 @@ class Intents:
             terms: how the answers are read and priced, JSON values.
             entry: the build that pays, and the day.
             limits: the budget.
+            least: fewer than this are not worth an intent.
         """
 
         def write(connection: duckdb.DuckDBPyConnection) -> Intent | None:
             spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": entry.build}).fetchall())
             kept = affordable(wanted.get("category"), at_most_usd, spent, limits)
-            if not kept:
+            if len(kept) < max(1, least):
                 return None
             name = secrets.token_hex(10)  # by chance: another ledger of the same account must never write the same custom_ids
             requests = wanted.iloc[kept][IDENTITY].assign(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from anthropic.types import Message
 
 PROMPT = 1  # raise it when the code below makes another prompt of the same pair; texts, schema and limits count by themselves
-MAX_TOKENS = 2048  # thinking is on by default and counts; the answer itself takes about 60 tokens
+MAX_TOKENS = 1024  # thinking is on by default and counts; the answer itself takes about 60 tokens
+EFFORT = "low"
 QUERY_CHARS, PRODUCT_CHARS = 300, 4000
 RATIONALE_CHARS, FAILURE_CHARS = 300, 200
 OPEN, CLOSE = "<pair_data>", "</pair_data>"
@@ -88,7 +89,7 @@ class Answer(NamedTuple):
 class Prompt:
     """The prompt of one guideline: `system` text, answer `schema`, and `version`, a hash of all of it that can change an answer.
 
-    Model, effort and max_tokens are the caller's, and so not in the version.
+    The model is the caller's, and so not in the version.
     """
 
     def __init__(self, guideline: Guideline) -> None:
@@ -113,7 +114,7 @@ class Prompt:
             "required": ["rationale", "grade", "confidence"],
             "additionalProperties": False,
         }
-        declared = json.dumps([PROMPT, self.system, _USER, self.schema, QUERY_CHARS, PRODUCT_CHARS])
+        declared = json.dumps([PROMPT, EFFORT, MAX_TOKENS, self.system, _USER, self.schema, QUERY_CHARS, PRODUCT_CHARS])
         self.version = hashlib.sha256(declared.encode()).hexdigest()[:16]
 
     def user(self, query: str, text: str) -> str:

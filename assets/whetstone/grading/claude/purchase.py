@@ -37,8 +37,9 @@ MOST_REQUESTS = 4_000  # of one batch: 256 MB are allowed, and a request's texts
 ATTEMPTS = 5  # in a row without progress
 LOOKS = 6  # at the account's batches before what is not there is sent anew
 KEPT = pd.Timedelta(days=29)  # how long the API keeps results, and so how long a missing batch is looked for
+SHORT_ROUNDS = 12  # batches into which a short budget is cut at most: each is a wait
 PORTION = 500  # results a transaction
-NO_BUDGET = "WHETSTONE_BUDGET_USD is 0, so nothing is bought; `whetstone grade --dry-run` says what it would cost"
+NO_BUDGET = "over budget: WHETSTONE_BUDGET_USD is 0, so nothing is bought; `whetstone grade --dry-run` says what it would cost"
 
 
 class Buyer(Protocol):
@@ -73,15 +74,8 @@ class Desk:
     ) -> None:
         """Open for business.
 
-        Args:
-            api: the account that pays.
-            ledger: where everything is written.
-            entry: the build that pays, and the day.
-            limits: the budget.
-            lock: a file; whoever sends holds it, until what was sent is written.
-            batch_from: fewer requests than this go as plain messages.
-            poll_s: seconds between two looks at a batch.
-            sleep: how to wait.
+        Whoever sends holds the file `lock` until what was sent is written; fewer requests than `batch_from` go as plain messages; `poll_s`
+        are the seconds between two looks at a batch, `sleep` is how to wait.
         """
         self.api, self.entry, self.limits = api, entry, limits
         self._ledger, self._intents, self._lock = ledger, Intents(ledger), lock
@@ -95,9 +89,11 @@ class Desk:
         Raises:
             WhetstoneError: The API refuses, or gives no answer however often it is asked. What was bought is in the ledger.
         """
-        wanted, idle, trouble = wanted.drop_duplicates("key"), -1, None
+        wanted, idle, trouble, short = wanted.drop_duplicates("key"), -1, None, 0
         while True:
             self.settle(wanted["key"])
+            if not self.limits.build_usd:
+                return NO_BUDGET
             with exclusive(self._lock):
                 self._reconcile()
                 if any(wanted["key"].isin(each.requests["key"]).any() for each in self._intents.in_state("sent")):
@@ -109,17 +105,22 @@ class Desk:
                 if idle == ATTEMPTS and trouble:
                     raise WhetstoneError(f"{buyer.name}: {ATTEMPTS} attempts in vain; run the build again later. {trouble}")
                 if idle == ATTEMPTS:
-                    return f"unanswered: {len(wanted)} requests expired or failed at the server {ATTEMPTS} times"
+                    raise WhetstoneError(
+                        f"{buyer.name}: {len(wanted)} requests expired or failed at the server {ATTEMPTS} times; run the build again later"
+                    )
                 is_batch = len(wanted) >= self._batch_from
                 requests = buyer.requests(wanted.head(MOST_REQUESTS))
                 at_most = buyer.at_most_usd(requests, is_batch)
-                trouble, fits = None, True
+                trouble, sent = None, len(requests)
                 try:
-                    fits = (self._send if is_batch else self._ask)(buyer, wanted.head(MOST_REQUESTS), requests, at_most)
+                    least = min(len(requests), self._batch_from) if short else 1  # a short budget is not spent one by one
+                    send = self._send if is_batch else self._ask
+                    sent = send(buyer, wanted.head(MOST_REQUESTS), requests, at_most, least) if short < SHORT_ROUNDS else 0
+                    short += sent < len(requests)
                 except (Busy, InDoubt) as error:
                     LOG.warning("%s: %s", buyer.name, error)
                     trouble = error
-            if not fits:
+            if not sent:
                 return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
             if trouble or idle:
                 self._sleep(getattr(trouble, "wait_s", None) or min(60.0, 2.0**idle))
@@ -164,11 +165,13 @@ class Desk:
         for intent in waiting:
             self._intents.note(intent.intent, "missing")
 
-    def _send(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float]) -> bool:
-        """Write down and send one batch; False if the budget doesn't hold a request."""
-        intent = self._intents.intend(wanted, at_most, "intended", self.api.newest_batch(), buyer.terms(True), self.entry, self.limits)
+    def _send(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float], least: int) -> int:
+        """Write down and send one batch; how many, 0 if the budget doesn't hold `least`."""
+        intent = self._intents.intend(
+            wanted, at_most, "intended", self.api.newest_batch(), buyer.terms(True), self.entry, self.limits, least
+        )
         if intent is None:
-            return False
+            return 0
         params = dict(zip(wanted["key"], requests, strict=True))
         try:
             items = [{"custom_id": row.request, "params": params[row.key]} for row in intent.requests.itertuples()]
@@ -178,13 +181,13 @@ class Desk:
             raise
         self._intents.note(intent.intent, "sent", batch_id)
         LOG.info("%s: batch %s with %d requests", buyer.name, batch_id, len(intent.requests))
-        return True
+        return len(intent.requests)
 
-    def _ask(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float]) -> bool:
-        """Ask plain messages, each answer booked before the next is asked; False if the budget doesn't hold a request."""
-        intent = self._intents.intend(wanted, at_most, "asking", None, buyer.terms(False), self.entry, self.limits)
+    def _ask(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float], least: int) -> int:
+        """Ask plain messages, each answer booked before the next is asked; how many, 0 if the budget doesn't hold `least`."""
+        intent = self._intents.intend(wanted, at_most, "asking", None, buyer.terms(False), self.entry, self.limits, least)
         if intent is None:
-            return False
+            return 0
         params = dict(zip(wanted["key"], requests, strict=True))
         for row in intent.requests.itertuples():
             try:
@@ -199,7 +202,7 @@ class Desk:
                 answer = _Failed(str(refused))
             self._ledger.append(_rows(intent, [(str(row.request), answer)]))
         self._intents.note(intent.intent, "collected")
-        return True
+        return len(intent.requests)
 
     def _collect(self, intent: Intent, is_awaited: bool) -> bool:
         """Write the answers of a batch and close its intent; False if it isn't ready and not awaited."""
@@ -254,7 +257,7 @@ class Desk:
         doubt = f" (${spent['owed_usd']:.4f} of it in doubt)" if spent["owed_usd"] else ""
         return (
             f"over budget: {count} more requests to {buyer.name} may take up to ${at_most:.4f}; this build has spent "
-            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={self.limits.build_usd:g}{cap}"
+            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={self.limits.build_usd:g}{cap}; raise it and build again"
         )
 
 
