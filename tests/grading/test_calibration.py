@@ -44,11 +44,11 @@ def test_global_isotonic_mixes_the_classes_and_none_leaves_them() -> None:
 
 
 def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pool adjacent violators on right = 0 1 0 1 1, without made-up examples: plateaus 0, 1/2, 1 centred at 0.2, 0.5, 0.85."""
+    """Pool adjacent violators on right = 0 1 0 1 1, without made-up examples: plateaus 0 (0.2), 1/2 (0.4 to 0.6), 1 (from 0.8), lines between."""
     monkeypatch.setattr(calibration, "PRIOR", 0)
     fitted = fit_calibration(np.full(5, 1), np.array([0.2, 0.4, 0.6, 0.8, 0.9]), np.array([0, 1, 0, 1, 1]), "global_isotonic")
     at = np.array([0.0, 0.2, 0.35, 0.5, 0.675, 0.85, 1.0])
-    np.testing.assert_allclose(fitted.apply(np.full(7, 1), at), [0, 0, 0.25, 0.5, 0.75, 1, 1])
+    np.testing.assert_allclose(fitted.apply(np.full(7, 1), at), [0, 0, 0.375, 0.5, 0.6875, 1, 1])
 
 
 def test_few_examples_are_pulled_to_the_average() -> None:

@@ -5,15 +5,12 @@ for each *predicted* class an isotonic (never falling) map confidence -> P(corre
 
     min over rising f of  sum_i (f(confidence_i) - is_right_i)^2
 
-Isotonic regression alone is too sure where examples are few (five right answers make a plateau at 1.0), and its plateaus can't tell the
-surer of two pairs. Two mends:
+Isotonic regression alone is too sure where examples are few: five right answers make a plateau at 1.0. So every class is given `PRIOR`
+made-up examples, spread evenly over the confidences of all classes, each as right as all answers are on average. They are nothing to a
+class of hundreds and pull a class of five to the average; a class without examples is the average.
 
-- Every class is given `PRIOR` made-up examples, spread evenly over the confidences of all classes, each as right as all answers are on
-  average. They are nothing to a class of hundreds and pull a class of five to the average; a class without examples is the average.
-- The map is centred (Oron and Flournoy 2017): a plateau is one knot at the mean confidence of its examples, with straight lines between.
-
-In simulation, held-out calibration error fell by 30 to 46 % at 150 pairs and 9 to 36 % at 600, for three shapes of confidence; at 2,000
-pairs it fell by 23 % where the truth is smooth and rose from 0.020 to 0.027 where it jumps. 10 did better than 3, 20 and 30.
+Straight lines between the centres of the plateaus (Oron and Flournoy 2017) did better in simulation and worse on real data: on 807 ESCI
+pairs the calibration error of other pairs of the same queries was 0.061 with them and 0.027 without.
 """
 
 from __future__ import annotations
@@ -125,10 +122,8 @@ def folds_of(groups: np.ndarray, folds: int = 5) -> np.ndarray:
 
 
 def _isotonic(confidence: np.ndarray, is_right: np.ndarray) -> Curve:
-    """Centred: a plateau becomes one knot at the mean confidence of its examples, with straight lines between the knots."""
-    level = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(confidence, is_right)
-    heights, plateau = np.unique(level, return_inverse=True)
-    return _curve(np.bincount(plateau, confidence) / np.bincount(plateau), heights)
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(confidence, is_right)
+    return _curve(fitted.X_thresholds_, fitted.y_thresholds_)
 
 
 def _platt(confidence: np.ndarray, is_right: np.ndarray) -> Curve:
