@@ -44,7 +44,7 @@ def test_global_isotonic_mixes_the_classes_and_none_leaves_them() -> None:
 
 
 def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pool adjacent violators on right = 0 1 0 1 1, without made-up examples: plateaus 0 (0.2), 1/2 (0.4 to 0.6), 1 (from 0.8), lines between."""
+    """Pool adjacent violators on right = 0 1 0 1 1, without made-up examples: 0 at 0.2, 1/2 from 0.4 to 0.6, 1 from 0.8."""
     monkeypatch.setattr(calibration, "PRIOR", 0)
     fitted = fit_calibration(np.full(5, 1), np.array([0.2, 0.4, 0.6, 0.8, 0.9]), np.array([0, 1, 0, 1, 1]), "global_isotonic")
     at = np.array([0.0, 0.2, 0.35, 0.5, 0.675, 0.85, 1.0])
