@@ -106,6 +106,7 @@ def test_reliability_adds_up_to_the_calibration_error() -> None:
 
 
 Pairs = dict[str, Any]
+COLUMNS = ("truth", "given", "confidence", "queries")
 
 
 def some_pairs(guideline: Guideline, queries: int, per_query: int = 12, seed: int = 0) -> Pairs:
@@ -116,7 +117,11 @@ def some_pairs(guideline: Guideline, queries: int, per_query: int = 12, seed: in
     truth = rng.choice(guideline.grades, len(query))
     answer = np.where(rng.uniform(size=len(query)) < skill, truth, rng.choice(guideline.grades, len(query)))
     ids = np.array([f"q{number}\0🦷" for number in query], dtype=object)
-    return {"truth": truth, "given": answer, "confidence": skill, "queries": ids, "others": {"raw": skill**0.25}}
+    return {"truth": truth, "given": answer, "confidence": skill, "queries": ids, "raw": skill**0.25}
+
+
+def report_of(pairs: Pairs, guideline: Guideline, seed: int) -> dict[str, Any]:
+    return agreement_report(*(pairs[name] for name in COLUMNS), guideline, seed, {"raw": pairs["raw"]})
 
 
 def by_loops(pairs: Pairs, seed: int, figure: Callable[[Pairs], float]) -> tuple[float, float]:
@@ -134,7 +139,7 @@ def by_loops(pairs: Pairs, seed: int, figure: Callable[[Pairs], float]) -> tuple
 def test_report_is_the_bootstrap_written_out(esci: Guideline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAWS", 100)
     pairs = some_pairs(esci, queries=15)
-    report = agreement_report(**pairs, guideline=esci, seed=3)
+    report = report_of(pairs, esci, seed=3)
     step = {grade: place for place, grade in enumerate(esci.grades)}
     level = {side: np.array([step[grade] for grade in pairs[side]]) for side in ("truth", "given")}
     pairs |= {"human": level["truth"], "machine": level["given"]}
@@ -145,7 +150,7 @@ def test_report_is_the_bootstrap_written_out(esci: Guideline, monkeypatch: pytes
         "quadratic_kappa": lambda p: sk.cohen_kappa_score(p["human"], p["machine"], weights="quadratic"),
         "macro_f1": lambda p: sk.f1_score(p["human"], p["machine"], average="macro"),
         "ece": lambda p: expected_calibration_error(p["confidence"], p["human"] == p["machine"]),
-        "ece_raw": lambda p: expected_calibration_error(p["others"]["raw"], p["human"] == p["machine"]),
+        "ece_raw": lambda p: expected_calibration_error(p["raw"], p["human"] == p["machine"]),
     }
     for name, figure in figures.items():
         assert report[name]["mean"] == pytest.approx(figure(pairs)), name
@@ -159,7 +164,7 @@ def test_report_is_the_bootstrap_written_out(esci: Guideline, monkeypatch: pytes
 
 
 def test_intervals_hold_the_mean_and_shrink_with_more_queries(esci: Guideline) -> None:
-    few, many = (agreement_report(**some_pairs(esci, queries), guideline=esci, seed=0) for queries in (20, 320))
+    few, many = (report_of(some_pairs(esci, queries), esci, seed=0) for queries in (20, 320))
     for name in ("accuracy", "within_one", "quadratic_kappa", "macro_f1"):
         assert few[name]["low"] < few[name]["mean"] < few[name]["high"]
         # 16 times the queries: a quarter of the width
@@ -170,19 +175,19 @@ def test_intervals_hold_the_mean_and_shrink_with_more_queries(esci: Guideline) -
 def test_pairs_that_only_repeat_their_query_add_nothing(esci: Guideline) -> None:
     pairs = some_pairs(esci, queries=30, per_query=4)
     thrice = {name: np.tile(values, 3) for name, values in pairs.items()}
-    once, again = (agreement_report(**each, guideline=esci, seed=1)["accuracy"] for each in (pairs, thrice))
+    once, again = (report_of(each, esci, seed=1)["accuracy"] for each in (pairs, thrice))
     assert again == pytest.approx(once)
 
 
 def test_order_of_the_pairs_changes_nothing_and_the_seed_only_the_draws(esci: Guideline) -> None:
     pairs = some_pairs(esci, queries=9)
-    report = agreement_report(**pairs, guideline=esci, seed=1)
+    report = report_of(pairs, esci, seed=1)
     order = np.random.default_rng(2).permutation(len(pairs["truth"]))
-    shuffled = agreement_report(**{name: values[order] for name, values in pairs.items()}, guideline=esci, seed=1)
+    shuffled = report_of({name: values[order] for name, values in pairs.items()}, esci, seed=1)
     assert shuffled["confusion"] == report["confusion"]
     for name in ("accuracy", "quadratic_kappa", "ece", "ece_raw"):
         assert shuffled[name] == pytest.approx(report[name])
-    other = agreement_report(**pairs, guideline=esci, seed=2)["quadratic_kappa"]
+    other = report_of(pairs, esci, seed=2)["quadratic_kappa"]
     assert other["mean"] == report["quadratic_kappa"]["mean"]
     assert other["low"] != report["quadratic_kappa"]["low"]
 

@@ -108,8 +108,9 @@ def test_hostile_texts_are_graded(trained: tuple[Path, dict[str, Any]], esci: Gu
 
 
 def test_another_guideline_is_refused(trained: tuple[Path, dict[str, Any]]) -> None:
+    pairs = pd.DataFrame({"query_id": ["q"], "product_id": ["p"], "query": ["mug"], "text": ["red mug"]})
     with pytest.raises(WhetstoneError, match=r"other classes than guideline 'three_level' has levels \(3\)"):
-        CrossEncoderAnnotator(trained[0], load_guideline("three_level"), "v")
+        CrossEncoderAnnotator(trained[0], load_guideline("three_level"), "v").annotate(pairs)
 
 
 Seen = list[tuple[int, pd.DataFrame, pd.DataFrame]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from whetstone.grading.calibrate import NONE, Stage
+from whetstone.grading import jobs
+from whetstone.grading.calibrate import NONE, VOTE_NAME, Stage
 from whetstone.grading.calibration import Calibration
-from whetstone.grading.grade import GRADE_COLUMNS, Graded, grade_pairs
+from whetstone.grading.grade import GRADE_COLUMNS, Graded, grade_pairs, left_out
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger
 from whetstone.platform.errors import WhetstoneError
@@ -243,3 +245,26 @@ def test_counts_and_dollars_add_up(
     assert by_nobody == sum(row["new_usd"] for row in graded.stages) >= graded.rows["cost_usd"].sum()
     assert np.isin(graded.rows["grade"], esci.grades).all()
     database.close()
+
+
+def test_a_stage_that_was_left_out_is_told_with_what_nobody_was_sure_of() -> None:
+    row = {"asked": 9, "failed": 0, "unanswered": 0, "why": None, "new": 0, "new_usd": 0.0}
+    settled = {"human": 4, "cheap": 2, VOTE_NAME: 5, "nobody": 1}
+    graded = Graded(pd.DataFrame(), [{"stage": name, "settled": count, **row} for name, count in settled.items()])
+    (told,) = left_out(graded, ["cheap", "dear"], ["cheap: late", "dear is left out: no key"])
+    assert (told["stage"], told["unanswered"], told["why"], told["asked"]) == ("dear", 6, "dear is left out: no key", 0)
+    assert left_out(graded, ["cheap"], []) == []
+
+
+def test_a_calibration_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"stages": [Stage("cheap", "old", NONE, 0.5).to_dict()], "warnings": []}
+    monkeypatch.setattr(jobs, "artifact_name", lambda *_: "calibration/x")
+    artifacts: Any = SimpleNamespace(open=lambda _: SimpleNamespace(facts=found))
+    for version, room in (("old", None), ("new", None)):
+        opened = [SimpleNamespace(name="cheap", version=version)]
+        monkeypatch.setattr("whetstone.grading.annotators.open_annotators", lambda _, opened=opened: (opened, []))
+        if version == "old":
+            assert len(jobs.open_cascade(cast(Any, None), artifacts, room)[0]) == 1
+        else:
+            with pytest.raises(WhetstoneError, match="cheap changed since the calibration"):
+                jobs.open_cascade(cast(Any, None), artifacts, room)

@@ -68,7 +68,7 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         kinds={"python", "anthropic"},
         deps=["raw.judgments", "raw.queries", "staging.products", *trained],
         uses=[*PAYING, "cascade_target", "calibration_pairs", "agreement_floor"],
-        version=f"1-{_prompt_version(guideline)}",
+        version=f"2-{_prompt_version(guideline)}",
         by_category=False,
     )
     def calibration(

@@ -176,7 +176,16 @@ def _meaning(error: anthropic.APIError, doing: str) -> WhetstoneError:
     return InDoubt(words) if error.status_code >= 500 or error.status_code == 408 else Rejected(words, error.status_code)
 
 
+MENDS = {
+    0: "check the network and ANTHROPIC_BASE_URL",
+    401: "check ANTHROPIC_API_KEY",
+    403: "the key may not do this",
+    404: "check the names in WHETSTONE_CLAUDE_SMALL and WHETSTONE_CLAUDE_LARGE",
+    429: "it asks for a pause",
+}
+
+
 def _words(error: anthropic.APIError, doing: str) -> str:
-    status = f"{error.status_code} " if isinstance(error, anthropic.APIStatusError) else ""
-    mend = {"401 ": "; check ANTHROPIC_API_KEY", "403 ": "; the key may not do this", "429 ": "; it asks for a pause"}.get(status, "")
-    return f"Anthropic's API did not {doing}: {status}{in_words(error.message)}{mend}"
+    status = error.status_code if isinstance(error, anthropic.APIStatusError) else 0
+    mend = f"; {MENDS[status]}" if status in MENDS else ""
+    return f"Anthropic's API did not {doing}: {f'{status} ' if status else ''}{in_words(error.message)}{mend}"
