@@ -88,7 +88,7 @@ def test_a_build_that_is_killed_while_a_batch_is_sent_finds_it_again(built_shop:
         command = [sys.executable, "-m", "whetstone.cli", "grade"]
         server.fault("POST", "/batches$", "slow", accepted=True)
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert server.held.acquire(timeout=120)
+        assert server.held.acquire(timeout=400)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         server.release()
