@@ -24,8 +24,8 @@ _WORDS = ["failure", "rationale"]
 ANSWER_COLUMNS = [*PAIR_ID, *_KINDS, *_WORDS]
 
 
-class Annotator(Protocol):
-    """Grades pairs. `name` says who, `version` is a hash of all that can change an answer (weights, prompt, settings) but the guideline."""
+class Named(Protocol):
+    """In whose name an answer is kept."""
 
     @property
     def name(self) -> str:
@@ -34,6 +34,10 @@ class Annotator(Protocol):
     @property
     def version(self) -> str:
         """Changes whenever the same pair might be answered otherwise."""
+
+
+class Annotator(Named, Protocol):
+    """Grades pairs. `name` says who, `version` is a hash of all that can change an answer (weights, prompt, settings) but the guideline."""
 
     @property
     def batch_size(self) -> int:

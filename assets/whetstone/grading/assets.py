@@ -177,7 +177,8 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         category = context.partition_key
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
         cascade, _ = open_cascade(context.instance, artifacts, room)
-        log = warehouse.read("select * from raw.engagement")
+        # examination is estimated on judged pairs alone, so no more of the shop's log is read, category by category
+        log = warehouse.read("select log.* from raw.engagement as log semi join raw.judgments using (query_id, product_id)")
         human = warehouse.read("select j.* from raw.judgments as j join raw.queries as q using (query_id) where q.split != 'test'")
         candidates = warehouse.table("marts.grade_candidates", category, "query_id, product_id, query, text")
         graded = warehouse.table("marts.grades", category).merge(candidates, on=["query_id", "product_id"], validate="one_to_one")

@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from whetstone.grading.annotator import PAIR_COLUMNS, PAIR_ID, Annotator, check_answers, check_pairs
+from whetstone.grading.annotator import PAIR_COLUMNS, PAIR_ID, Annotator, Named, check_answers, check_pairs
 from whetstone.grading.guideline import Guideline
 
 # A primary key on `grades` would load an index of all rows at every append (measured with 1 M rows: 1.1 s instead of 0.15 s, and a
@@ -155,7 +155,7 @@ class Ledger:
             return connection.execute(query, parameters or {}).df()
 
 
-def ledger_keys(pairs: pd.DataFrame, annotator: Annotator, guideline: Guideline) -> pd.DataFrame:
+def ledger_keys(pairs: pd.DataFrame, annotator: Named, guideline: Guideline) -> pd.DataFrame:
     """`IDENTITY` of each pair (query, text) for this annotator and guideline, index of `pairs`; hashes are SHA-256 in hex.
 
     The key hashes a JSON list of the two text hashes and the three names, so no two different quintuples share an encoding.

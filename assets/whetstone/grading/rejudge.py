@@ -5,11 +5,11 @@ A correction is a row of the ledger of its own (annotator 'audit', version = the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from whetstone.grading.annotator import PAIR_ID, Annotator, Local
+from whetstone.grading.annotator import PAIR_ID, Annotator
 from whetstone.grading.audit import audit_summary, find_conflicts, in_sample, supersede
 from whetstone.grading.calibrate import Stage
 from whetstone.grading.calibration import NO_ANSWER
@@ -18,17 +18,11 @@ from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, booked, grade_through, ledger_keys
 
 
-class Corrector(Local):
-    """Stands in the ledger for a correction; `judge` is whose grade it is."""
+class Corrector(NamedTuple):
+    """In whose name a correction stands in the ledger; its version says whose grade it is."""
 
-    name = "audit"
-
-    def __init__(self, judge: Annotator) -> None:
-        self.version = f"{judge.name} {judge.version}"
-
-    def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """Nobody asks it: the judge has answered."""
-        raise TypeError("a corrector only names rows of the ledger")
+    name: str
+    version: str
 
 
 def audit_category(
@@ -48,7 +42,7 @@ def audit_category(
     Args:
         graded: its graded pairs: query_id, product_id, category, query, text, grade, label, settled_by.
         engagement: its engagement.
-        log: the engagement of the whole shop, which examination by rank is estimated from...
+        log: the engagement of judged pairs of the whole shop, which examination by rank is estimated from...
         human: ...with these human judgments of train and dev queries as a control for relevance.
         judge: the strongest stage, or None where there is none.
         ledger: where its answers are kept and corrections are written.
@@ -77,7 +71,8 @@ def audit_category(
     corrected = audited[audited["supersedes"]]
     if judge and len(corrected):
         asked = corrected[PAIR_ID].merge(pairs, on=PAIR_ID)
-        asked = asked.join(ledger_keys(asked, Corrector(judge[0]), guideline))
+        corrector = Corrector("audit", f"{judge[0].name} {judge[0].version}")
+        asked = asked.join(ledger_keys(asked, corrector, guideline))
         ledger.append(booked(asked, answers.assign(cost_usd=0.0, tokens_in=0, tokens_out=0), entry))  # its price is booked already
     summary = audit_summary(graded, conflicts, audited, seed)
     unanswered = answers["failure"].dropna() if "failure" in answers else pd.Series(dtype=object)

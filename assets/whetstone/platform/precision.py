@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
-import torch
-
 
 def pick_device(name: str = "auto") -> str:
     """`auto` becomes `cuda` where a GPU is there, else `cpu`; any other name is torch's own."""
     if name != "auto":
         return name
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -23,6 +23,8 @@ def pick_device(name: str = "auto") -> str:
 def has_bf16(device: str) -> bool:
     """Whether bf16 matrix products are done by hardware on this device (`cpu` or `cuda[:n]`)."""
     if device.startswith("cuda"):
+        import torch
+
         return bool(torch.cuda.is_bf16_supported())
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
@@ -32,5 +34,7 @@ def has_bf16(device: str) -> bool:
 def half_precision(device: str = "cpu") -> AbstractContextManager[object]:
     """Bf16 autocast on `device` where the hardware has it, otherwise nothing."""
     if has_bf16(device):
+        import torch
+
         return torch.autocast(device_type=device.split(":")[0], dtype=torch.bfloat16)
     return nullcontext()
