@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import anthropic
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from tests.grading.stand_in import StandIn
 
 from whetstone.grading.annotator import make_answers
 from whetstone.grading.guideline import Guideline, load_guideline
@@ -133,3 +135,16 @@ def ledger(connect: Connect) -> Ledger:
     made = Ledger(connect)
     made.create()
     return made
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    """A stand-in server of its own."""
+    with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: StandIn) -> anthropic.Anthropic:
+    """The real SDK, talking to it."""
+    return server.client()
