@@ -5,9 +5,10 @@ import dagster as dg
 from whetstone.catalog import assets as catalog
 from whetstone.catalog import jobs as catalog_jobs
 from whetstone.catalog.source import load_spec
+from whetstone.curriculum import assets as curriculum
 from whetstone.disagreement import assets as disagreement
 from whetstone.encoder import assets as encoder
-from whetstone.encoder.recipes import load_recipe
+from whetstone.encoder.recipes import load_recipes
 from whetstone.evaluation import assets as evaluation
 from whetstone.grading import assets as grading
 from whetstone.grading import checks as grading_checks
@@ -27,16 +28,17 @@ from whetstone.retrieval.channels import CHANNELS, run_ranks_sql
 def build(settings: Settings) -> dg.Definitions:
     """The definitions of one source under these settings."""
     guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
-    recipe = load_recipe(settings.recipe)
+    recipes = load_recipes(settings.recipe)
     external = [*catalog.EXTERNAL, *retrieval.EXTERNAL]
     made = [
         *catalog.ASSETS,
         *retrieval.ASSETS,
         *disagreement.ASSETS,
         *grading.assets(settings, guideline),
-        *encoder.assets(recipe, guideline),
+        *(made for recipe in recipes if recipe.synthetic for made in curriculum.assets(guideline, **recipe.synthetic.model_dump())),
+        *(made for recipe in recipes for made in encoder.assets(recipe, guideline)),
         *index.ASSETS,
-        *evaluation.assets([stage.name for stage in recipe.stages], guideline),
+        *evaluation.assets([stage.name for recipe in recipes for stage in recipe.stages], guideline),
     ]
     words = {
         "count_channels": len(CHANNELS),

@@ -48,7 +48,7 @@ def test_search_as_table_json_and_file(built_shop, tmp_path) -> None:
     assert [len(answer["results"]) for answer in answers] == [5, 0, 5]
 
 
-@pytest.mark.parametrize("system", ["champion", "base", "bm25", "hybrid"])
+@pytest.mark.parametrize("system", ["champion", "base", "bm25", "hybrid", "rrf"])
 def test_every_system_answers(built_shop, system) -> None:
     title = built_shop.warehouse().table("staging.products", columns="title")["title"][0]
     done = run(built_shop.settings, "search", title, "-k", "4", "--system", system, "--json")

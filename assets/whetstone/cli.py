@@ -114,7 +114,7 @@ def search(
     query: Annotated[str | None, typer.Argument(help="What a shopper types.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many products.")] = 10,
     category: Annotated[str | None, typer.Option("--category", "-c", help="Only this category (slug).")] = None,
-    system: Annotated[str, typer.Option(help="champion, base, bm25 or hybrid.")] = "champion",
+    system: Annotated[str, typer.Option(help="champion, base, bm25, hybrid (blend) or rrf (by ranks).")] = "champion",
     queries: Annotated[Path | None, typer.Option(help="A file of queries, one a line, instead of one query.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a query and line.")] = False,
@@ -124,13 +124,15 @@ def search(
         raise WhetstoneError('give either a query, as in `whetstone search "usb c charger"`, or a file with --queries')
     from whetstone.index.render import render_jsonl, render_table
     from whetstone.index.serving import open_searcher
-    from whetstone.platform.asset import artifact_names
+    from whetstone.platform.asset import artifact_name, artifact_names
     from whetstone.platform.warehouse import Warehouse
 
     texts = _lines(queries) if queries else [query or ""]
     settings = load_settings()
-    names = {category: name for category, name in artifact_names(dagster_instance(settings), "models.search_index").items() if category}
-    searcher = open_searcher(settings, Warehouse(database=str(settings.warehouse_path)).read, names)
+    instance = dagster_instance(settings)
+    names = {category: name for category, name in artifact_names(instance, "models.search_index").items() if category}
+    read = Warehouse(database=str(settings.warehouse_path)).read
+    searcher = open_searcher(settings, read, names, lambda: artifact_name(instance, "models.search_thresholds"))
     found = searcher.search(texts, k, system, category)
     lines = render_jsonl(texts, found) if as_jsonl or as_json else [render_table(texts, found)]
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -16,16 +16,17 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 
 from whetstone.catalog.demo.generate import generate
 from whetstone.catalog.demo.truth import grade_pairs
-from whetstone.grading.agreement import expected_calibration_error
 from whetstone.grading.annotator import Annotator
-from whetstone.grading.calibration import METHODS, cross_fitted, fit_calibration
+from whetstone.grading.calibration import Calibration, Curve, fit_calibration, folds_of
 from whetstone.grading.cascade import asked, choose_thresholds, parse_target, settle
 from whetstone.grading.guideline import Guideline, load_guideline
 from whetstone.grading.simulated import SimulatedAnnotator, confusion_of
@@ -34,6 +35,7 @@ SHARES = [f"cost:{share / 100:g}" for share in range(5, 75, 5)]
 CHOSEN = ("cost:0.5", "agreement:0.9", "paper")
 EQUAL_COSTS = (0.5, 0.25, 0.1)
 SIMULATED = {"simulated_small": (0.86, 0.0001), "simulated_large": (0.93, 0.002)}  # share right, dollars a pair
+METHODS = ("isotonic", "global_isotonic", "platt", "none")
 LARGE = 2  # the place of the large annotator
 DRAWS = 2_000
 
@@ -76,14 +78,44 @@ def simulated(name: str, accuracy: float, cost_usd: float, seed: int, pairs: pd.
     )
 
 
+def calibration_error(confidence: np.ndarray, is_right: np.ndarray) -> float:
+    """By definition: the gap of each of 15 bins, weighted by its pairs."""
+    place = np.minimum((confidence * 15).astype(int), 14)
+    return float(sum(abs((confidence - is_right)[place == each].sum()) for each in range(15)) / len(confidence))
+
+
+def platt(confidence: np.ndarray, is_right: np.ndarray) -> Curve:
+    """A logistic in logit(confidence), as knots."""
+    logit = lambda told: np.log(told / (1.0 - told))  # noqa: E731
+    knots = np.linspace(1e-4, 1 - 1e-4, 200)
+    model = LogisticRegression(C=1e6).fit(logit(np.clip(confidence, 1e-4, 1 - 1e-4))[:, None], is_right)
+    return tuple(knots), tuple(model.predict_proba(logit(knots)[:, None])[:, 1])
+
+
+def fit(method: str, grades: np.ndarray, confidence: np.ndarray, is_right: np.ndarray) -> Calibration:
+    """The product's map a predicted class, or one of its rivals."""
+    if method == "isotonic":
+        return fit_calibration(grades, confidence, is_right)
+    if method == "global_isotonic":
+        return Calibration({}, fit_calibration(np.zeros_like(grades), confidence, is_right).curves[0])
+    if method == "platt":
+        mixed = [grade for grade in np.unique(grades) if 0 < is_right[grades == grade].mean() < 1]
+        curves = {int(grade): platt(confidence[grades == grade], is_right[grades == grade]) for grade in mixed}
+        return Calibration(curves, platt(confidence, is_right))
+    return Calibration({}, ((0.0, 1.0), (0.0, 1.0)))
+
+
 def measure(method: str, grades: np.ndarray, raw: np.ndarray, pairs: pd.DataFrame, costs: list[float]) -> pd.DataFrame:
     """One method and one draw: for every test pair its rightness and cost by target, and each stage's calibrated confidence."""
     dev, test = (pairs["split"].to_numpy() == split for split in ("dev", "test"))
     human, stages = pairs["grade"].to_numpy(), range(len(costs))
     right = grades == human[:, None]
     group = pairs.loc[dev, "query_id"].to_numpy()
-    held = np.column_stack([cross_fitted(grades[dev, s], raw[dev, s], right[dev, s], group, method) for s in stages])
-    fitted = [fit_calibration(grades[dev, s], raw[dev, s], right[dev, s], method) for s in stages]
+    fitted = [fit(method, grades[dev, s], raw[dev, s], right[dev, s]) for s in stages]
+    held, fold_of = np.zeros((len(group), len(costs))), folds_of(group)
+    for s, fold in product(stages, range(fold_of.max() + 1)):
+        own, (grade, told, is_right) = fold_of == fold, (each[dev, s] for each in (grades, raw, right))
+        held[own, s] = fit(method, grade[~own], told[~own], is_right[~own]).apply(grade[own], told[own])
     confidence = np.column_stack([fitted[s].apply(grades[test, s], raw[test, s]) for s in stages])
     columns = {f"confidence_{s}": confidence[:, s] for s in stages}
     for target in dict.fromkeys([*SHARES, *CHOSEN]):
@@ -142,8 +174,8 @@ def main() -> None:
         for method in METHODS:
             run = measure(method, grades, raw, pairs, costs)
             runs[method].append(run)
-            stages = [expected_calibration_error(run[f"confidence_{s}"], right[:, s]) for s in range(len(costs))]
-            ece[method].append([*stages, expected_calibration_error(run[f"sure {CHOSEN[0]}"], run[f"right {CHOSEN[0]}"])])
+            stages = [calibration_error(run[f"confidence_{s}"], right[:, s]) for s in range(len(costs))]
+            ece[method].append([*stages, calibration_error(run[f"sure {CHOSEN[0]}"], run[f"right {CHOSEN[0]}"])])
 
     codes = pd.factorize(query)[0]
     by_query = lambda values: np.bincount(codes, np.mean(values, axis=0))  # noqa: E731

@@ -107,7 +107,7 @@ def ours(frame: pd.DataFrame, steps: int, batch: int) -> None:
         negatives=["hard_negative"],
         batch_size=batch,
         max_steps=steps,
-        evaluations_per_epoch=1,
+        evaluations=1,
     )
     with tempfile.TemporaryDirectory() as folder:
         train_stage(Path(folder) / "model", str(encoder_folder(ENCODER)), stage, frame, dev, seed=0, device="cpu")

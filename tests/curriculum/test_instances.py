@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whetstone.curriculum import instances
-from whetstone.curriculum.instances import Material, text_columns
+from whetstone.curriculum.instances import text_columns
+from whetstone.curriculum.material import Material
 from whetstone.platform.errors import WhetstoneError
 
 # the paper's choice of tiers, where a test doesn't say otherwise

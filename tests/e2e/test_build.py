@@ -19,7 +19,8 @@ from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.staleness import name_of
 
 SYSTEMS = {
-    "random", "dictionary", "bm25", "base", "hybrid_base", "encoder_bce", "encoder_mnr", "encoder_triplet", "hybrid_champion",
+    "random", "dictionary", "bm25", "base", "rrf_base", "hybrid_base", "encoder_bce", "encoder_mnr", "encoder_triplet",
+    "rrf_champion", "hybrid_champion",
 }  # fmt: skip
 
 
@@ -230,9 +231,10 @@ def test_a_corrupt_index_is_named_and_the_next_build_mends_it(built_shop, tmp_pa
 
 def searcher(shop):
     from whetstone.index.serving import open_searcher
-    from whetstone.platform.asset import artifact_names
+    from whetstone.platform.asset import artifact_name, artifact_names
 
-    return open_searcher(shop.settings, shop.warehouse().read, artifact_names(shop.instance, "models.search_index"))
+    thresholds = lambda: artifact_name(shop.instance, "models.search_thresholds")  # noqa: E731
+    return open_searcher(shop.settings, shop.warehouse().read, artifact_names(shop.instance, "models.search_index"), thresholds)
 
 
 def test_search_finds_the_exact_neighbours(built_shop) -> None:

@@ -36,7 +36,7 @@ def ndcg_of(scores: list[float], gains: list[float], monkeypatch: pytest.MonkeyP
     """What the evaluator says of an encoder that gives one query these scores."""
     dev = DevSet(("query",), tuple(map(str, scores)), np.array([[*gains, *[0.0] * (len(scores) - len(gains))]]))
     monkeypatch.setattr(
-        dev_evaluator, "encode", lambda model, texts: np.array([[1.0 if text == "query" else float(text)] for text in texts])
+        dev_evaluator, "encode", lambda model, texts, side="product": np.array([[1.0 if side == "query" else float(t)] for t in texts])
     )
     return dev.ndcg(None)
 

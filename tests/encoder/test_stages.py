@@ -13,11 +13,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from whetstone.curriculum.instances import Material
+from whetstone.curriculum.material import Material
 from whetstone.encoder import stages
+from whetstone.encoder.best import averaged
 from whetstone.encoder.dev_evaluator import DevSet, build_dev_set
 from whetstone.encoder.recipes import Stage
-from whetstone.encoder.stages import averaged, stage_instances, train_stage
+from whetstone.encoder.stages import stage_instances, train_stage
 from whetstone.platform.errors import WhetstoneError
 
 Shop = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
@@ -48,7 +49,7 @@ def material(shop: Shop) -> Material:
 
 
 def stage(loss: str = "mnr", **settings: Any) -> Stage:
-    defaults: dict[str, Any] = {"batch_size": 6, "learning_rate": 3e-3, "epochs": 2, "evaluations_per_epoch": 1, "min_instances": 4}
+    defaults: dict[str, Any] = {"batch_size": 6, "learning_rate": 3e-3, "epochs": 2, "evaluations": 2, "min_instances": 4}
     return Stage(name="encoder_s", loss=loss, positives=["hard_positive"], negatives=NEGATIVES[loss], **{**defaults, **settings})
 
 
@@ -121,7 +122,7 @@ def test_max_steps_ends_the_schedule_and_evaluations_are_spread_over_it(
     short = stage("bce", max_steps=4, epochs=3)
     result = train_stage(tmp_path / "out", tiny_encoder, short, rows, dev, seed=1, device="cpu")
     assert result.steps == 4
-    assert [step for step, _ in result.dev_curve] == [0, 2, 3, 4]
+    assert [step for step, _ in result.dev_curve] == [0, 2, 4]
     assert result.learned["log_scale"] != pytest.approx(np.log(20), abs=1e-4)
 
 
@@ -139,8 +140,8 @@ def test_max_length_cuts_texts_in_training_and_not_in_the_saved_model(
     lengths: set[int] = set()
     build = stages.build_loss
 
-    def watched(model: SentenceTransformer, stage: Stage) -> torch.nn.Module:
-        loss = build(model, stage)
+    def watched(model: SentenceTransformer, stage: Stage, relevant: torch.Tensor | None) -> torch.nn.Module:
+        loss = build(model, stage, relevant)
         loss.register_forward_pre_hook(lambda _, inputs: lengths.update(column["input_ids"].shape[1] for column in inputs[0]))
         return loss
 
@@ -184,7 +185,7 @@ def test_a_broken_loss_is_an_error_and_leaves_no_scratch_folder(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    monkeypatch.setattr(stages, "build_loss", lambda model, stage: _NanLoss(model))
+    monkeypatch.setattr(stages, "build_loss", lambda model, stage, relevant: _NanLoss(model))
     rows = stage_instances(stage(), material, seed=1).frame
     with pytest.raises(WhetstoneError, match="stage encoder_s: the loss is nan at step 1"):
         train_stage(tmp_path / "out", tiny_encoder, stage(), rows, dev, seed=1, device="cpu")

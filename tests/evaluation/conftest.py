@@ -12,7 +12,18 @@ from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.report import Report, build_report
 from whetstone.evaluation.systems import compare, summarise
 
-SYSTEMS = ("encoder_mnr", "hybrid_champion", "base", "bm25", "encoder_bce", "random", "dictionary", "hybrid_base")
+SYSTEMS = (
+    "encoder_mnr",
+    "hybrid_champion",
+    "base",
+    "bm25",
+    "encoder_bce",
+    "random",
+    "dictionary",
+    "hybrid_base",
+    "rrf_base",
+    "rrf_champion",
+)
 
 
 @pytest.fixture
@@ -32,7 +43,7 @@ def results() -> Callable[..., pd.DataFrame]:
 
 @pytest.fixture(scope="session")
 def per_query() -> pd.DataFrame:
-    """24 test queries of 8 systems with every metric; embarrassing@10 undefined on some."""
+    """24 test queries of 10 systems with every metric; embarrassing@10 undefined on some."""
     rng = np.random.default_rng(0)
     segments = ["head"] * 12 + ["torso"] * 11 + ["tail"]
     frames = []

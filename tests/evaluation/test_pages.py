@@ -80,15 +80,17 @@ def cell_of(lines, system, column):
 
 def test_terminal_table_shows_baselines_and_figures(report):
     lines = table_text(report).splitlines()
-    names = [line.split()[0] for line in lines[4:12]]
+    names = [line.split()[0] for line in lines[4:14]]
     assert names == [
         "random",
         "dictionary",
         "bm25",
         "base",
+        "rrf_base",
         "hybrid_base",
         "encoder_mnr",
         "encoder_bce",
+        "rrf_champion",
         "hybrid_champion",
     ]
     ndcg = report["systems"]["bm25"]["ndcg@10"]
@@ -100,7 +102,7 @@ def test_terminal_table_shows_baselines_and_figures(report):
 
 
 def test_terminal_table_is_aligned_and_no_line_is_very_long(report):
-    table = table_text(report).splitlines()[2:12]
+    table = table_text(report).splitlines()[2:14]
     assert len({len(line) for line in table}) == 1
     assert len(table[0]) <= 120
 
@@ -109,7 +111,7 @@ def test_no_control_character_reaches_the_terminal(hostile):
     text = table_text(hostile)
     assert "\x1b" not in text
     assert all(character.isprintable() for line in text.split("\n") for character in line)
-    assert len(text.splitlines()) == 15
+    assert len(text.splitlines()) == 17
 
 
 def test_undefined_figures_are_dashes(report):

@@ -47,10 +47,11 @@ def test_order_of_rows_does_not_matter(per_query):
     assert straight == mixed
 
 
-def test_baselines_come_first_and_the_champion_s_hybrid_last():
-    names = ["hybrid_champion", "encoder_mnr", "base", "bm25", "encoder_bce", "hybrid_base", "random", "dictionary"]
-    baselines = ["random", "dictionary", "bm25", "base", "hybrid_base"]
-    assert in_order(names) == [*baselines, "encoder_mnr", "encoder_bce", "hybrid_champion"]
+def test_baselines_come_first_and_the_champion_s_hybrids_last():
+    last = ["rrf_champion", "hybrid_champion"]
+    names = [*last[::-1], "encoder_mnr", "base", "bm25", "encoder_bce", "hybrid_base", "random", "rrf_base", "dictionary"]
+    baselines = ["random", "dictionary", "bm25", "base", "rrf_base", "hybrid_base"]
+    assert in_order(names) == [*baselines, "encoder_mnr", "encoder_bce", *last]
 
 
 def test_comparison_is_paired_by_query_whatever_the_order_of_rows(results):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from whetstone.grading.annotators import NO_KEY, SIMULATED, Room, open_annotators
+from whetstone.grading.annotators import NO_KEY, SIMULATED, Room, open_annotators, open_writer
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, booked, grade_through, ledger_keys
 from whetstone.platform.errors import WhetstoneError
@@ -116,3 +116,30 @@ def test_a_price_makes_a_further_model_usable(room: Callable[..., Room]) -> None
     priced = room(cascade="claude_small", claude_small="claude-unheard-of", claude_prices={"claude-unheard-of": (3.0, 15.0)})
     opened: Any = open_annotators(priced)[0][0]
     assert tuple(opened.price)[:2] == (3.0, 15.0)
+
+
+def test_the_demos_truth_knows_synthetic_queries_by_their_facts(room: Callable[..., Room]) -> None:
+    facts = ['{"type": "Cordless Drill", "wanted": {"colour": "red"}}', '{"type": "Cordless Drill", "wanted": {}}']
+    products = pd.DataFrame({"product_id": ["p"], "category_path": [["tools", "Cordless Drill"]], "attributes": [{"colour": "blue"}]})
+    made = room()._replace(synthetic=pd.DataFrame({"query_id": ["s1", "s2"], "facts": facts}), products=lambda: products)
+    large = open_annotators(made)[0][1]
+    assert large.version == open_annotators(room())[0][1].version  # so its calibration holds
+    assert [large.annotate(LAMPS.assign(query_id=query))["grade"].mode()[0] for query in ("s1", "s2")] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("cascade", "key", "name", "why"),
+    [
+        ("cross_encoder,claude_large", "not-a-real-key", "claude_queries", None),
+        ("claude_small", None, "claude_queries", NO_KEY),
+        ("cross_encoder", "not-a-real-key", None, None),
+        ("simulated_small,claude_large", "not-a-real-key", None, None),  # whose truth would need facts
+    ],
+)
+def test_claude_writes_queries_where_a_stage_is_paid_and_none_simulated(
+    room: Callable[..., Room], cascade: str, key: str | None, name: str | None, why: str | None
+) -> None:
+    writer = open_writer(room(cascade=cascade, anthropic_api_key=key))
+    assert (writer and writer.name) == name
+    if writer and why:
+        assert writer.annotate(LAMPS.head(2).assign(product_id=["a", "b"])).empty and writer.unanswered.startswith(why)

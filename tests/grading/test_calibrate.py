@@ -14,7 +14,6 @@ from whetstone.grading.calibrate import NONE, Stage, calibrate, held_out
 from whetstone.grading.cascade import PAPER_THRESHOLDS
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger
-from whetstone.platform.errors import WhetstoneError
 
 Counting = Callable[..., Any]
 Run = Callable[..., dict[str, Any]]
@@ -115,8 +114,6 @@ def test_a_target_out_of_reach_is_not_met(run: Run, cheap: Counting) -> None:
     found = run(cheap(), target="agreement:0.9")
     assert found["is_met"] is False
     assert found["report"]["accuracy"]["mean"] == 0.5
-    with pytest.raises(WhetstoneError, match=r"agreement:0\.92"):
-        run(cheap(), target="good")
 
 
 def test_answers_are_bought_once(run: Run, cheap: Counting, dear: Counting) -> None:

@@ -25,8 +25,9 @@ from whetstone.grading.cascade import (
     settle,
 )
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.settings import Settings
 
-RAW = Calibration("none", {}, ((0.0, 1.0), (0.0, 1.0)))
+RAW = Calibration({}, ((0.0, 1.0), (0.0, 1.0)))
 GRADES = [NO_ANSWER, 0, 1, 2, 4]
 
 
@@ -99,7 +100,7 @@ def test_production_gives_the_same_and_asks_no_more(drawn: tuple[np.ndarray, np.
 
 
 def test_production_calibrates_each_stage() -> None:
-    halved = Calibration("none", {4: ((0.0, 1.0), (0.0, 0.5))}, ((0.0, 1.0), (0.0, 1.0)))
+    halved = Calibration({4: ((0.0, 1.0), (0.0, 0.5))}, ((0.0, 1.0), (0.0, 1.0)))
     ask = lambda stage, positions: (np.array([4, 0])[positions], np.full(len(positions), 0.9))  # noqa: E731
     settled, _, confidence = run_cascade(["a", "b"], ask, [halved, RAW], [0.8, 0.8], 2)
     assert settled.stage.tolist() == [1, 0]
@@ -113,11 +114,11 @@ def test_production_names_the_stage_that_answers_short() -> None:
 
 def test_reads_targets() -> None:
     assert parse_target("paper") == Target("paper")
-    assert parse_target(" agreement:0.92 ") == Target("agreement", 0.92)
+    assert parse_target("agreement:0.92") == Target("agreement", 0.92)
     assert parse_target("cost:0") == Target("cost", 0.0)
-    for bad in ("", "paper:0.5", "cost", "cost:", "cost:1.5", "cost:-0.1", "cost:nan", "agreement:92%", "price:0.5", "Paper"):
-        with pytest.raises(WhetstoneError, match="target"):
-            parse_target(bad)
+    for bad in ("paper:0.5", "cost", "cost:", "cost:1.5", "cost:-0.1", "cost:nan", "agreement:92%", "price:0.5", "Paper"):
+        with pytest.raises(ValueError, match="cascade_target"):
+            Settings(cascade_target=bad)
 
 
 def measured(grades: np.ndarray, confidence: np.ndarray, truth: np.ndarray, costs: list[float], thresholds: tuple[float, ...]) -> Choice:
@@ -194,23 +195,6 @@ def test_a_stage_that_never_answered() -> None:
 
 def test_many_stages_stay_small() -> None:
     rng = np.random.default_rng(0)
-    grades, confidence = rng.choice([0, 4], (500, 7)), rng.random((500, 7))
-    choice = choose_thresholds(grades, confidence, grades[:, 6], [0.0] * 6 + [1.0], Target("cost", 0.8))
+    grades, confidence = rng.choice([0, 4], (500, 5)), rng.random((500, 5))
+    choice = choose_thresholds(grades, confidence, grades[:, 4], [0.0] * 4 + [1.0], Target("cost", 0.8))
     assert choice.is_met and choice.agreement > 0.6
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"truth": np.array([4])}, "same shape"),
-        ({"costs": [0.1]}, "same shape"),
-        ({"confidence": np.zeros((2, 3))}, "same shape"),
-        ({"grades": np.zeros((0, 2)), "confidence": np.zeros((0, 2)), "truth": np.array([])}, "same shape"),
-        ({"costs": [0.1, -1.0]}, "dollars"),
-        ({"costs": [0.1, np.nan]}, "dollars"),
-    ],
-)
-def test_refuses_what_it_cannot_measure(changes: dict, message: str) -> None:
-    good = {"grades": np.full((2, 2), 4), "confidence": np.zeros((2, 2)), "truth": np.array([4, 4]), "costs": [0.1, 1.0]}
-    with pytest.raises(WhetstoneError, match=message):
-        choose_thresholds(**{**good, **changes}, target=Target("paper"))

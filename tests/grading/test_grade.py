@@ -20,7 +20,7 @@ from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger
 from whetstone.platform.errors import WhetstoneError
 
-HALVED = Calibration("hand", {}, ((0.0, 1.0), (0.0, 0.5)))  # half as sure as it says
+HALVED = Calibration({}, ((0.0, 1.0), (0.0, 0.5)))  # half as sure as it says
 Gives = Mapping[str, tuple[int, float]]
 Stages = Callable[..., list[tuple[Any, Stage]]]
 Grade = Callable[..., Graded]

@@ -16,7 +16,7 @@ from whetstone.grading.ledger import Entry, Ledger, grade_through
 from whetstone.grading.rejudge import audit_category
 from whetstone.platform.warehouse import Warehouse
 
-HALVED = Calibration("hand", {}, ((0.0, 1.0), (0.0, 0.5)))
+HALVED = Calibration({}, ((0.0, 1.0), (0.0, 0.5)))
 LIARS = {"hidden gem": 0, "dud": 4, "the raters'": 0, "odd but right": 4}
 TRUTH = {"hidden gem": (4, 0.9), "dud": (0, 0.8), "the raters'": (4, 0.9), "odd but right": (4, 0.7)}
 CLICKS = {"hidden gem": 50, "dud": 0, "the raters'": 60, "odd but right": 1}

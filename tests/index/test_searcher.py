@@ -1,4 +1,4 @@
-"""Queries in words: the four systems, what they load, blank queries, and the two ways to print."""
+"""Queries in words: the five systems, what they load, blank queries, and the two ways to print."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from whetstone.index.render import render_jsonl, render_table
 from whetstone.index.serving import COLUMNS, SYSTEMS, Searcher
 from whetstone.index.shard import build_shard, open_shard
+from whetstone.index.thresholds import Cut, Thresholds
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.registry import Encoder
@@ -45,9 +46,14 @@ def refuse(*_: object) -> np.ndarray:
 class FakeEmbedder:
     """What the searcher asks of an `Embedder`."""
 
-    texts: Callable[[Sequence[str]], np.ndarray] = encode
+    queries: Callable[[Sequence[str]], np.ndarray] = encode
     products: Callable[[pd.DataFrame], np.ndarray] = lambda products: -encode(products["text"].tolist())
     encoder: Encoder = Encoder("champion", "v1", "")  # noqa: RUF009
+
+
+def thresholds(encoder="v1", weight=0.5) -> Thresholds:
+    cuts = {label: Cut(cosine, 1.0, 1.0, 1, 1, 1) for label, cosine in (("1", 0.0), ("2", 0.5))}
+    return Thresholds(encoder, cuts, weight, reason="" if weight else "no dev query is judged")
 
 
 @pytest.fixture
@@ -62,8 +68,8 @@ def shards(tmp_path):
 
 @pytest.fixture
 def make(shards):
-    def searcher(products=PRODUCTS, open_shards=lambda: shards, champion=FakeEmbedder(), base=FakeEmbedder()) -> Searcher:  # noqa: B008
-        return Searcher(products, open_shards, champion, base, Settings(bm25_k1=1.2, bm25_b=0.5, depth=100))
+    def searcher(products=PRODUCTS, open_shards=lambda: shards, champion=FakeEmbedder(), base=FakeEmbedder(), cuts=thresholds) -> Searcher:  # noqa: B008
+        return Searcher(products, open_shards, champion, base, Settings(bm25_k1=1.2, bm25_b=0.5, depth=100), cuts)
 
     return searcher
 
@@ -71,7 +77,7 @@ def make(shards):
 def test_each_system_ranks_by_its_own_lights(make):
     searcher = make()
     first = {system: searcher.search(["red lamp"], 10, system)["product_id"].iloc[0] for system in SYSTEMS}
-    assert first["champion"] == first["bm25"] == first["hybrid"] == "p1"
+    assert first["champion"] == first["bm25"] == first["hybrid"] == first["rrf"] == "p1"
     assert first["base"] != "p1" and searcher.search(["red lamp"], 10, "base")["product_id"].iloc[-1] == "p1"  # its vectors are negated
     assert set(searcher.search(["red lamp"], 10, "bm25")["product_id"]) == {"p1", "p2", "p4"}
     assert len(searcher.search(["red lamp"], 10, "champion")) == 6
@@ -88,9 +94,24 @@ def test_results_carry_title_and_category_in_order(make):
         assert found["category"].tolist() == [categories[product] for product in found["product_id"]]
 
 
-def test_hybrid_fuses_by_rank(make):
-    found = make().search(["red lamp"], 3, "hybrid")
-    assert found["score"].iloc[0] == pytest.approx(2 / 61)
+def test_rrf_fuses_by_rank_and_hybrid_blends_by_the_thresholds(make):
+    assert make(cuts=refuse).search(["red lamp"], 3, "rrf")["score"].iloc[0] == pytest.approx(2 / 61)
+    assert make().search(["red lamp"], 3, "hybrid")["score"].iloc[0] == pytest.approx(0.5 * 1.0 / 0.5 + 0.5 * 1.0, abs=1e-5)
+    words = make(cuts=lambda: thresholds(weight=0.0)).search(["red lamp"], 2, "hybrid")["product_id"].tolist()
+    assert words == make().search(["red lamp"], 2, "bm25")["product_id"].tolist()
+
+
+def test_hybrid_without_a_weight_goes_by_ranks_and_says_so(make, caplog):
+    found = make(cuts=lambda: thresholds(weight=None)).search(["red lamp"], 3, "hybrid")
+    pd.testing.assert_frame_equal(found, make().search(["red lamp"], 3, "rrf"))
+    assert "no dev query is judged" in caplog.text
+
+
+def test_thresholds_of_another_encoder_are_refused(make):
+    with pytest.raises(
+        WhetstoneError, match="measured for encoder v0, the champion is v1; run `whetstone build --select search_thresholds`"
+    ):
+        make(cuts=lambda: thresholds("v0")).search(["red"], 1, "hybrid")
 
 
 def test_a_category_limits_every_system(make):
@@ -141,7 +162,7 @@ def test_many_queries_answer_as_each_alone(make):
 
 
 def test_mistakes_are_named(make):
-    with pytest.raises(WhetstoneError, match=r"no system 'best'.*champion, base, bm25, hybrid"):
+    with pytest.raises(WhetstoneError, match=r"no system 'best'.*champion, base, bm25, hybrid, rrf"):
         make().search(["red"], 1, "best")
     with pytest.raises(WhetstoneError, match=r"no category 'toys'.*'garden', 'home'"):
         make().search(["red"], 1, category="toys")

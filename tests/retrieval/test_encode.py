@@ -2,13 +2,20 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Router, StaticEmbedding
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.registry import Encoder
 from whetstone.platform.weights import PACKAGED_SHA256, encoder_folder
 from whetstone.retrieval import encode as module
+from whetstone.retrieval.embedding import Embedder
 from whetstone.retrieval.encode import encode, load_encoder
+from whetstone.retrieval.vectors import text_hash
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def test_rows_follow_the_texts_and_have_unit_length(encoder: SentenceTransformer
 
 
 def test_an_encoder_that_does_not_normalise_is_normalised(encoder: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "encode", lambda texts, **_: np.array([[len(text), 4.0] for text in texts], dtype=np.float32))
+    monkeypatch.setattr(encoder, "encode", lambda inputs, **_: np.array([[len(text), 4.0] for text in inputs], dtype=np.float32))
     np.testing.assert_allclose(encode(encoder, ["ccc"]), [[0.6, 0.8]], rtol=1e-6)
 
 
@@ -84,6 +91,55 @@ def test_empty_and_hostile_texts_have_vectors(encoder: SentenceTransformer, host
 
 
 def test_broken_weights_are_noticed(encoder: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "encode", lambda texts, **_: np.full((len(texts), 4), np.nan, dtype=np.float32))
+    monkeypatch.setattr(encoder, "encode", lambda inputs, **_: np.full((len(inputs), 4), np.nan, dtype=np.float32))
     with pytest.raises(WhetstoneError, match="no usable vector for the text 'sofa'"):
         encode(encoder, ["sofa"])
+
+
+WORDS = ["?", "sofa", "query:", "passage:", "oak"]
+
+
+def static_encoder(*more: torch.nn.Module, prompts: dict[str, str] | None = None) -> SentenceTransformer:
+    """An encoder without layers: the vector of a text is the mean of unit vectors, one a word of `WORDS`; `more` modules follow."""
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="?"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words = StaticEmbedding(tokenizer, embedding_weights=torch.eye(len(WORDS)))
+    return SentenceTransformer(modules=[words, *more], device="cpu", prompts=prompts)
+
+
+def test_a_static_encoder_encodes_and_names_a_text_without_a_word() -> None:
+    encoder = static_encoder()
+    np.testing.assert_allclose(encode(encoder, ["oak", "sofa oak", "table"])[:, [0, 1, 4]], [[0, 0, 1], [0, 0.5**0.5, 0.5**0.5], [1, 0, 0]])
+    with pytest.raises(WhetstoneError, match=r"text '\\x01': its weights are broken, or it reads no word of it"):
+        encode(encoder, ["oak", "\x01"])
+
+
+@pytest.mark.parametrize("name", ["document", "passage", "corpus"])
+def test_the_prompts_of_a_model_stand_before_the_texts_of_their_side(name: str, tmp_path: Path) -> None:
+    static_encoder(prompts={"query": "query: ", name: "passage: "}).save_pretrained(str(tmp_path), create_model_card=False)
+    encoder, plain = load_encoder(str(tmp_path), "cpu"), static_encoder()
+    np.testing.assert_array_equal(encode(encoder, ["sofa"], "query"), encode(plain, ["query: sofa"]))
+    np.testing.assert_array_equal(encode(encoder, ["sofa"], "product"), encode(plain, ["passage: sofa"]))
+    np.testing.assert_array_equal(encode(encoder, ["sofa"]), encode(encoder, ["sofa"], "product"))
+
+
+def test_queries_and_products_take_their_own_towers(tmp_path: Path) -> None:
+    def scale(*factors: int) -> Dense:
+        return Dense(5, 5, bias=False, activation_function=None, init_weight=torch.diag(torch.tensor(factors, dtype=torch.float32)))
+
+    router = Router.for_query_document([scale(1, 3, 1, 1, 4)], [scale(1, 4, 1, 1, 3)])
+    static_encoder(router).save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    embedder = Embedder(Encoder("towers", "v1", str(tmp_path / "model")), tmp_path / "vectors", "cpu")
+    texts = ["sofa oak"]
+    products = pd.DataFrame({"text": texts, "text_hash": [text_hash(text) for text in texts]})
+    np.testing.assert_allclose(embedder.queries(texts)[:, [1, 4]], [[0.6, 0.8]], rtol=1e-2)
+    for _ in ("encoded", "stored"):
+        np.testing.assert_allclose(embedder.products(products)[:, [1, 4]], [[0.8, 0.6]], rtol=1e-2)
+
+
+def test_weights_stored_in_half_precision_are_computed_with_in_full(tmp_path: Path) -> None:
+    half = SentenceTransformer(str(encoder_folder("all-MiniLM-L6-v2")), device="cpu").bfloat16()
+    half.save_pretrained(str(tmp_path), create_model_card=False)
+    assert SentenceTransformer(str(tmp_path), device="cpu").dtype == torch.bfloat16
+    assert {weight.dtype for weight in load_encoder(str(tmp_path), "cpu").parameters()} == {torch.float32}

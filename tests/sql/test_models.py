@@ -39,7 +39,7 @@ def models() -> list[SqlModel]:
 CASES = [(model, case) for model in models() for case in model.contract.unit_tests]
 
 
-@pytest.mark.parametrize(("model", "case"), CASES, ids=[f"{model.name}: {case.name}" for model, case in CASES])
+@pytest.mark.parametrize(("model", "case"), CASES, ids=[f"{model.path.stem}: {case.name}" for model, case in CASES])
 def test_model_makes_the_expected_rows(model: SqlModel, case: UnitTest) -> None:
     connection = duckdb.connect()
     for table in model.tables:
@@ -69,7 +69,7 @@ def test_every_model_states_its_grain_and_tests_its_key() -> None:
 
 def test_unit_tests_would_notice_another_answer() -> None:
     """Guard against a runner that compares nothing: a wrong expectation must fail."""
-    model, case = next((m, c) for m, c in CASES if m.name == "curriculum_tiers")
+    model, case = next((m, c) for m, c in CASES if m.path.stem == "curriculum_tiers")
     wrong: list[dict[str, Any]] = [{**row, "tier": "nonsense"} for row in case.expect]
     with pytest.raises(AssertionError):
         test_model_makes_the_expected_rows(model, case.model_copy(update={"expect": wrong}))

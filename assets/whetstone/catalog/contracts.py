@@ -75,9 +75,8 @@ class Contract:
             mend = f"map the grade to one of {allowed} in judgments.sql"
             rules.append(Rule("grade outside the guideline", "grade", f"grade not in ({allowed})", mend))
         for name, parent in self.references:
-            unknown = (
-                f"{name} is not null and {name} not in (select parent.{name} from temp.landing_{parent} as parent where {name} is not null)"
-            )
+            known = f"select parent.{name} from temp.landing_{parent} as parent where {name} is not null"
+            unknown = f"{name} is not null and {name} not in ({known})"
             mend = f"add it to {parent}, or leave the row out; a build drops such rows"
             rules.append(Rule(f"unknown {name.removesuffix('_id')}", name, unknown, mend, parent))
         return rules
@@ -95,13 +94,9 @@ _COUNTS = ("impressions", "clicks", "add_to_carts", "purchases")
 PRODUCTS = Contract(
     "products",
     "one row per product",
-    _columns(
-        product_id="VARCHAR",
-        category_path="VARCHAR[]?",
-        title="VARCHAR",
-        brand="VARCHAR?",
-        description="VARCHAR?",
-        attributes="MAP(VARCHAR, VARCHAR)?",
+    (
+        *_columns(product_id="VARCHAR", category_path="VARCHAR[]?", title="VARCHAR", brand="VARCHAR?", description="VARCHAR?"),
+        *_columns(attributes="MAP(VARCHAR, VARCHAR)?"),
     ),
     ("product_id",),
     (

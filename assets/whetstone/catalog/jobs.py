@@ -15,7 +15,7 @@ from whetstone.platform.asset import key_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, file_sha256
 from whetstone.platform.history import History
-from whetstone.platform.partitions import CATEGORIES, categories
+from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse, exists
@@ -47,15 +47,14 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
     incumbent = registry_of(settings).start(settings.encoder, lambda: encoder_folder(settings.encoder)).incumbent
     versions["models.incumbent_encoder", None] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
 
-    known, wanted = set(categories(instance)), set(landed["category_versions"])
-    feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])
     history = History(instance)
+    known, wanted = set(history.categories), set(landed["category_versions"])
+    feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])
     for (table, partition), (version, metadata) in sorted(versions.items(), key=str):
-        key = key_of(table)
-        last = history.latest(key).get(partition)
+        last = history.latest(key_of(table)).get(partition)
         if last is None or last.data_version != version:
             tags = {"dagster/data_version": version}
-            feed.events.append(dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags))
+            feed.events.append(dg.AssetMaterialization(key_of(table), partition=partition, metadata=metadata, tags=tags))
     for category in feed.removed:
         warehouse.drop_category(category)
     return feed

@@ -45,11 +45,14 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport
                 raise WhetstoneError("; ".join(f"{message} ({mend})" for _, message, mend in problems))
             read_table(connection, source, contract)
         dropped = _check_rows(connection, source)
-        _prepare_categories(connection, source)
+        names = connection.execute(f"select distinct {_category_name(source)} from temp.landing_products").fetchall()
+        slugs = assign_slugs(name for (name,) in names)
+        select = "select unnest($names) as category_name, unnest($slugs) as category"
+        bound = {"names": list(slugs), "slugs": list(slugs.values())}
+        connection.execute(f"create or replace temp table landing_categories as {select}", bound)
         if fingerprint(source) != before:
-            raise WhetstoneError(
-                f"the files of source {source.spec.name} changed while they were read; build again when the feed is complete"
-            )
+            changed = f"the files of source {source.spec.name} changed while they were read"
+            raise WhetstoneError(f"{changed}; build again when the feed is complete")
         connection.begin()
         try:
             connection.execute("create schema if not exists raw")
@@ -72,11 +75,10 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[s
     for contract in CONTRACTS.values():
         for rule in contract.all_rules():
             found = bad_rows(connection, contract, rule)
-            if not (count := len(found)):
-                continue
-            if rule.parent:
+            count = len(found)
+            if count and rule.parent:
                 dropped[f"{contract.table} of an {rule.kind}"] = count
-            else:
+            elif count:
                 rows = "; ".join(f"row {row} {shown[:200]}" for row, shown in found.limit(_EXAMPLES).fetchall())
                 lines.append(f"  {contract.table}.sql: {rule.kind} in {count} row{'s' * (count > 1)}: {rows}. {rule.mend}.")
     if lines:
@@ -88,15 +90,6 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[s
 def _category_name(source: Source) -> str:
     levels = f"list_transform(category_path[:{source.spec.category_depth}], lambda node: {collapse_sql('node')})"
     return f"coalesce(nullif(array_to_string({levels}, ' > '), ''), '{UNCATEGORISED}')"
-
-
-def _prepare_categories(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
-    names = connection.execute(f"select distinct {_category_name(source)} from temp.landing_products").fetchall()
-    slugs = assign_slugs(name for (name,) in names)
-    connection.execute(
-        "create or replace temp table landing_categories as select unnest($names) as category_name, unnest($slugs) as category",
-        {"names": list(slugs), "slugs": list(slugs.values())},
-    )
 
 
 def _landed_selects(source: Source) -> dict[str, str]:
@@ -169,11 +162,5 @@ def _report(connection: duckdb.DuckDBPyConnection, dropped: dict[str, int]) -> L
     for table in ("queries", "judgments", "engagement"):
         hashed = f"select {versioned} from (select md5(to_json(r)::varchar) as row_hash from raw.{table} as r)"
         [(counts[table], versions[table])] = connection.execute(hashed).fetchall()
-    return LandingReport(
-        counts=counts,
-        category_counts={slug: count for slug, _, count, _ in categories},
-        category_names={slug: name for slug, name, _, _ in categories},
-        category_versions={slug: version for slug, _, _, version in categories},
-        versions=versions,
-        dropped=dropped,
-    )
+    by_slug = [{row[0]: row[column] for row in categories} for column in (2, 1, 3)]
+    return LandingReport(counts, *by_slug, versions, dropped)

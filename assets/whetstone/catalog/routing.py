@@ -30,11 +30,10 @@ _LOW_BITS = (1 << 32) - 1
 def route(
     queries: pd.DataFrame, judgments: pd.DataFrame, engagement: pd.DataFrame, products: pd.DataFrame, *, neighbours: int = 50
 ) -> pd.DataFrame:
-    """Route each query to the categories it may belong to.
+    """Route each query to the categories it may belong to; `neighbours` nearest products vote for a query without evidence.
 
     Inputs: queries (query_id, text, split), judgments (query_id, product_id, grade; those of test queries are ignored), engagement
-    (query_id, product_id, clicks, add_to_carts, purchases), products (product_id, category, text). `neighbours` nearest products vote
-    for a query without evidence.
+    (query_id, product_id, clicks, add_to_carts, purchases), products (product_id, category, text).
 
     Returns query_id, category, probability (of each query they sum to 1), method (judged, engaged or nearest); ordered by query_id, then
     probability downwards, then category. Every query has a row. WhetstoneError: there are no products.

@@ -79,8 +79,7 @@ class Source:
     def missing(self) -> dict[str, str]:
         """Files that have to be there and are not: key in source.yml -> path below the data folder."""
         absent = {key: file.path for key, file in self.spec.files.items() if not self.files[key] and not file.optional}
-        has_synonyms = self.synonyms is None or self.synonyms.is_file()
-        return absent if has_synonyms else {**absent, "synonyms": str(self.spec.synonyms)}
+        return absent | ({"synonyms": str(self.spec.synonyms)} if self.synonyms and not self.synonyms.is_file() else {})
 
     def is_skipped(self, table: str) -> bool:
         """Whether a file that this table's SELECT needs is absent, so that the table stays empty."""
@@ -124,16 +123,13 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
             raise WhetstoneError(f"source {name} has no {path}; write its SELECT (sql/sources/README.md)")
         selects[table], binds[table] = _read_select(path)
         if unknown := sorted(set(binds[table]) - {*spec.files, "locale"}):
-            raise WhetstoneError(
-                f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {', '.join(spec.files)}, locale"
-            )
+            known = ", ".join([*spec.files, "locale"])
+            raise WhetstoneError(f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {known}")
     data = data_dir.resolve()
     source = Source(spec, folder, data, selects, binds, {key: _find(data, file.path) for key, file in spec.files.items()})
     if require_files and source.missing:
-        absent = [f"  {key}: no file {path}" for key, path in source.missing.items()]
-        raise WhetstoneError(
-            "\n".join([f"source {name} misses files in {data}:", *absent, f"Put them there, or correct {folder / 'source.yml'}."])
-        )
+        absent = "\n".join(f"  {key}: no file {path}" for key, path in source.missing.items())
+        raise WhetstoneError(f"source {name} misses files in {data}:\n{absent}\nPut them there, or correct {folder / 'source.yml'}.")
     return source
 
 
@@ -141,9 +137,8 @@ def load_spec(sql_dir: Path, name: str) -> SourceSpec:
     """The source.yml of a source, without looking for its files; WhetstoneError: unknown source, or unusable source.yml."""
     known = sorted(path.parent.name for path in (sql_dir / "sources").glob("*/source.yml"))
     if name not in known:
-        raise WhetstoneError(
-            f"unknown source {name!r}: there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}; set WHETSTONE_SOURCE"
-        )
+        there = f"there are {', '.join(known) or 'none'} in {sql_dir / 'sources'}"
+        raise WhetstoneError(f"unknown source {name!r}: {there}; set WHETSTONE_SOURCE")
     path = sql_dir / "sources" / name / "source.yml"
     spec = read_declared(SourceSpec, path)
     if spec.name != name:

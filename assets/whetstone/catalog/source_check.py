@@ -37,10 +37,7 @@ class Problem(NamedTuple):
 
 
 def check_source(source: Source, grades: Sequence[int] = GRADES) -> list[Problem]:
-    """Every problem of a source that was loaded without `require_files`, files first; empty if it can be built. Bad data never raises.
-
-    `grades` are those that the source's guideline has.
-    """
+    """Every problem of a source loaded without `require_files`, files first; bad data never raises. `grades` are its guideline's."""
     problems = list(_file_problems(source))
     broken = {problem.file for problem in problems}
     readable: list[str] = []
@@ -78,24 +75,20 @@ def _file_problems(source: Source) -> Iterator[Problem]:
     for key, name in source.missing.items():
         mend = f"put it into {source.data}, or correct `{key}` in source.yml"
         yield Problem(name, None, None, f"there is no file {name}", mend, "missing file")
-    for path in sorted({path for paths in source.files.values() for path in paths}):
+    decoded = {key for table, select in source.selects.items() if re.search(r"\bencoding\s*=", select) for key in source.file_keys(table)}
+    others = {path for key in decoded for path in source.files[key]}  # a SELECT that reads them names another encoding
+    files = sorted({path for paths in source.files.values() for path in paths})
+    texts = [path for path in files if path.name.lower().removesuffix(".gz").endswith(_TEXT_FILES) and path not in others]
+    for path in files:
         name = source.relative(path)
         try:
             if path.stat().st_size == 0:
                 yield Problem(name, None, None, "the file has no bytes", _WHEN_COMPLETE, "empty file")
-            elif _must_be_utf8(source, path) and (bad := _bad_byte(path)):
+            elif path in texts and (bad := _bad_byte(path)):
                 mend = "save it as UTF-8, or name its encoding in the SQL: read_csv(..., encoding = 'latin-1')"
                 yield Problem(name, bad[1], None, f"line {bad[1]}: byte {bad[0]} is not UTF-8", mend, "bad encoding")
         except (OSError, EOFError) as error:
             yield Problem(name, None, None, f"the file can't be read: {error}", _WHEN_COMPLETE, "unreadable file")
-
-
-def _must_be_utf8(source: Source, path: Path) -> bool:
-    """Whether a file is text, and no SELECT that reads it names another encoding."""
-    keys = {key for key, paths in source.files.items() if path in paths}
-    selects = [select for table, select in source.selects.items() if keys & set(source.file_keys(table))]
-    is_text = path.name.lower().removesuffix(".gz").endswith(_TEXT_FILES)
-    return is_text and not any(re.search(r"\bencoding\s*=", select) for select in selects)
 
 
 def _bad_byte(path: Path) -> tuple[int, int] | None:

@@ -11,24 +11,23 @@ Notable:
 - A negative whose text equals that of a known relevant product of the query is a duplicate listing, not a negative, and is left out.
 - Nothing is lost in silence: each function returns, beside its rows, how many pairs it left out or mended for which reason.
 
-The builders share their arguments: `positives` and `negatives` are tiers (`random` fills in where a query has no mined negative),
-`positive_grade` is the lowest grade of a positive, `negatives_per_positive` the number drawn for each, `seed` that of every draw.
+The builders share their arguments: `positives` and `negatives` are tiers (`random` fills in where a query has no mined negative, `graded`
+is every trusted pair of that grade), `positive_grade` is the lowest grade of a positive, `negatives_per_positive` the number drawn for
+each, `seed` that of every draw.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from whetstone.curriculum.ring import Ring, stable_hash
-from whetstone.platform.errors import WhetstoneError
+from whetstone.curriculum.material import Material
+from whetstone.curriculum.ring import stable_hash
 
 Tiers = Sequence[str]
-RANDOM = "random"
+RANDOM, GRADED = "random", "graded"
 
 
 class Instances(NamedTuple):
@@ -36,53 +35,6 @@ class Instances(NamedTuple):
 
     frame: pd.DataFrame
     counts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Material:
-    """What every kind of instance is built from; a tier row that is not of the train split is a WhetstoneError."""
-
-    tiers: pd.DataFrame  # mined pairs: query_id, product_id, tier, grade, split
-    queries: pd.DataFrame  # query_id, text
-    products: pd.DataFrame  # product_id, text: the whole catalog
-    relevant: pd.DataFrame  # query_id, product_id of every pair graded relevant, whatever its tier: never a negative
-    found: pd.DataFrame  # query_id, product_id of every pair in any run: never a *random* negative
-
-    def __post_init__(self) -> None:
-        if len(leaked := self.tiers[self.tiers["split"] != "train"]):
-            first = leaked.iloc[0]
-            raise WhetstoneError(
-                f"training instances: {len(leaked)} tier rows are not of the train split, first query {first['query_id']!r} of split "
-                f"{first['split']!r}; test and dev queries must never reach training: rebuild curriculum_tiers from train queries only"
-            )
-
-    @cached_property
-    def query_text(self) -> dict[str, str]:
-        """Text of each query."""
-        return dict(zip(self.queries["query_id"], self.queries["text"], strict=True))
-
-    @cached_property
-    def product_text(self) -> dict[str, str]:
-        """Text of each product."""
-        return dict(zip(self.products["product_id"], self.products["text"], strict=True))
-
-    @cached_property
-    def relevant_ids(self) -> dict[str, set[str]]:
-        """Known relevant products per query that has a tier: graded so, or a positive by tier."""
-        positives = self.tiers[self.tiers["tier"].str.endswith("_positive")]
-        pairs = pd.concat([frame[["query_id", "product_id"]] for frame in (self.relevant, positives)])
-        pairs = pairs[pairs["query_id"].isin(self.tiers["query_id"])]
-        return {str(query): set(products) for query, products in pairs.groupby("query_id")["product_id"]}
-
-    @cached_property
-    def ring(self) -> Ring:
-        """The catalog as a circle to draw random products from."""
-        return Ring(self.product_text)
-
-    @cached_property
-    def found_rows(self) -> Mapping[Any, Any]:
-        """Positions in `found` per query: the largest frame of all, so the sets of ids are only made query by query."""
-        return self.found.groupby("query_id").indices
 
 
 def bce_instances(
@@ -126,8 +78,8 @@ def triplet_instances(
 
 
 def text_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that an encoder reads, in the order that losses expect: query, product, negative_1 .. negative_n."""
-    return [column for column in frame.columns if re.fullmatch(r"query|product|negative_\d+", column)]
+    """What an encoder reads, in the order that losses expect: query, product, negative_1 .. negative_n; or query, item_1 .. item_m."""
+    return [column for column in frame.columns if re.fullmatch(r"query|product|(negative|item)_\d+", column)]
 
 
 class _Row(NamedTuple):
@@ -142,6 +94,9 @@ def _rows(
 ) -> tuple[list[_Row], Counter[str]]:
     """Every usable positive with its drawn negatives, ordered by query and product."""
     tiers, texts = material.tiers, material.product_text
+    if GRADED in positives:
+        relevant = material.graded[material.graded["grade"] >= positive_grade].assign(tier=GRADED)
+        tiers = pd.concat([relevant, tiers[~tiers["tier"].str.endswith("_positive")]])
     known = tiers[tiers["query_id"].isin(material.query_text.keys()) & tiers["product_id"].isin(texts.keys())]
     pairs = known.drop_duplicates(["query_id", "product_id"])
     candidates = pairs[pairs["tier"].isin(positives)]
@@ -158,7 +113,7 @@ def _rows(
     rows: list[_Row] = []
     for key, group in chosen.groupby("query_id"):
         query = str(key)
-        relevant_texts = {texts.get(product) for product in material.relevant_ids[query]}
+        relevant_texts = {texts.get(product) for product in material.relevant_ids.get(query, ())}
         pool = [pair for pair in mined.get(query, []) if texts[pair[1]] not in relevant_texts]
         counts["negative_is_relevant_by_id_or_text"] += len(mined.get(query, [])) - len(pool)
         # In an order that is random, but the same for a pair whatever else is mined.
@@ -184,7 +139,7 @@ def _wide(material: Material, rows: Iterable[_Row], width: int) -> pd.DataFrame:
     ids = [f"negative_id_{number}" for number in range(1, width + 1)]
     wide = [(row.query_id, row.product_id, row.tier, *(negative for _, negative in row.negatives)) for row in rows]
     frame = pd.DataFrame(wide, columns=["query_id", "product_id", "tier", *ids])
-    frame["relevant_ids"] = [sorted(material.relevant_ids[query]) for query in frame["query_id"]]
+    frame["relevant_ids"] = [sorted(material.relevant_ids.get(query, ())) for query in frame["query_id"]]
     frame["query"] = frame["query_id"].map(material.query_text)
     frame["product"] = frame["product_id"].map(material.product_text)
     for name in ids:

@@ -1,29 +1,38 @@
-"""Wiring of training: each stage of the recipe is an asset whose artifact is an ordinary sentence-transformers folder."""
+"""Wiring of training: each stage of a recipe is an asset whose artifact is an ordinary sentence-transformers folder."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from whetstone.encoder.recipes import Recipe, Stage
+from whetstone.grading.assets import PAYING
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.artifacts import Artifact, Artifacts
+from whetstone.grading.jobs import JUDGED, build_of, open_cascade, open_room
+from whetstone.platform.artifacts import Artifact, Artifacts, fingerprint
 from whetstone.platform.asset import artifact_name, asset, result
 from whetstone.platform.registry import Encoder, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval.channels import CHANNELS
 
+RUNS = [channel.table for channel in CHANNELS]
+SAMPLE = 2000  # products whose vectors give a projection its start
+
 
 def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
-    """One asset a stage, each depending on the one before."""
+    """One asset a stage, each depending on the one before, and the hard samples between them where a stage learns from those."""
     befores = [None, *(stage.name for stage in recipe.stages)]
-    return [_stage_asset(recipe, stage, before, guideline) for before, stage in zip(befores, recipe.stages, strict=False)]
+    made = [_stage_asset(recipe, stage, before, guideline) for before, stage in zip(befores, recipe.stages, strict=False)]
+    return [*made, _hard_samples(recipe, recipe.miner, guideline)] if recipe.miner else made
 
 
 def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Guideline) -> dg.AssetsDefinition:
-    runs = [channel.table for channel in CHANNELS]
-    tables = ["marts.curriculum_tiers", "marts.grades", "staging.products", "raw.judgments", "raw.queries", *runs]
+    tables = ["marts.curriculum_tiers", "marts.grades", "staging.products", "raw.judgments", "raw.queries", *RUNS]
+    tables += ["marts.synthetic_queries", "marts.synthetic_grades"] if recipe.synthetic else []
+    tables += ["marts.hard_samples"] if stage.needs_hard_samples else []
+    shape = recipe.towers.model_dump(mode="json")
 
     @asset(
         schema="models",
@@ -31,7 +40,8 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         group="encoder",
         kinds={"torch", "sentencetransformers"},
         deps=[*tables, f"models.{before or 'incumbent_encoder'}"],
-        version=f"1-{stage.fingerprint}-{recipe.seed}-{guideline.version}",
+        uses=["tier_confidence"],
+        version=f"2-{stage.fingerprint}-{fingerprint(shape)[:8]}-{recipe.seed}-{guideline.version}",
         by_category=False,
         nightly=True,
         description=f"Checkpoint of the stage `{stage.name}` of recipe `{recipe.name}` (loss: {stage.loss}), the best on dev queries.",
@@ -45,7 +55,7 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
     ) -> dg.MaterializeResult:
         from dataclasses import asdict
 
-        from whetstone.curriculum.instances import Material
+        from whetstone.curriculum.material import load_material
         from whetstone.encoder.dev_evaluator import build_dev_set
         from whetstone.encoder.stages import stage_instances, train_stage
         from whetstone.encoder.training_plots import plot_training
@@ -55,37 +65,50 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         start: Artifact | Encoder = registry_of(settings).require().incumbent
         if before:
             start = artifacts.open(artifact_name(context.instance, f"models.{before}"))
-        products = warehouse.table("staging.products", columns="product_id, text")
+        material = load_material(
+            warehouse.read,
+            RUNS,
+            relevant_grade=guideline.relevant_grade,
+            confidence=settings.tier_confidence,
+            synthetic=recipe.synthetic is not None,
+            mined=stage.needs_hard_samples,
+        )
         queries = warehouse.table("raw.queries", columns="query_id, text, split")
         judgments = warehouse.table("raw.judgments", columns="query_id, product_id, grade")
-        # a judged product may lie in a category that its query is not routed to: it has no grade there, and is relevant all the same
-        relevant = " union ".join(
-            f"select query_id, product_id from {table} where grade >= $grade" for table in ("marts.grades", "raw.judgments")
-        )
-        material = Material(
-            tiers=warehouse.table("marts.curriculum_tiers"),
-            queries=queries[queries["split"] == "train"],
-            products=products,
-            relevant=warehouse.read(relevant, {"grade": guideline.relevant_grade}),
-            found=warehouse.read(" union ".join(f"select query_id, product_id from {run}" for run in runs)),
-        )
         graded = warehouse.read("select query_id, product_id, grade from marts.grades where split = 'dev'")
         is_judged = judgments["query_id"].isin(queries.loc[queries["split"] == "dev", "query_id"]).any()
-        dev = build_dev_set(queries, products, judgments if is_judged else graded, guideline.gains, seed=recipe.seed)
+        dev = build_dev_set(queries, material.products, judgments if is_judged else graded, guideline.gains, seed=recipe.seed)
         instances, counts = stage_instances(stage, material, recipe.seed)
+        texts = material.products["text"]
+        catalog = texts if stage.loss == "mnr_baseline" else texts.sample(min(len(texts), SAMPLE), random_state=recipe.seed)
         inputs = {
             "start": start.version,
             "stage": stage.fingerprint,
+            "towers": shape,
             "instances": frame_version(instances),
             "dev": dev.version if dev else None,
             "seed": recipe.seed,
         }
+        resume = settings.root / "training" / stage.name / fingerprint(inputs)
 
         def train(folder: Path) -> dict[str, object]:
-            done = train_stage(folder, start.path, stage, instances, dev, seed=recipe.seed, device=settings.device, progress=True)
+            done = train_stage(
+                folder,
+                start.path,
+                stage,
+                instances,
+                dev,
+                seed=recipe.seed,
+                towers=recipe.towers,
+                catalog=catalog.tolist(),
+                resume=resume,
+                device=settings.device,
+                progress=True,
+            )
             return asdict(done)
 
         made = artifacts.make("checkpoint", inputs, train)
+        shutil.rmtree(resume.parent, ignore_errors=True)  # what earlier, abandoned trainings left too
         facts = made.facts
         measured: dict[str, Any] = {}
         if facts["dev_curve"]:
@@ -104,3 +127,62 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         )
 
     return checkpoint
+
+
+def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.AssetsDefinition:
+    @asset(
+        schema="marts",
+        group="encoder",
+        kinds={"torch", "duckdb", "anthropic"},
+        deps=[f"models.{miner}", "marts.grades", "models.calibration", "staging.products", "raw.queries", "raw.judgments"],
+        uses=[*PAYING, "tier_confidence", "candidates_per_rule"],
+        version=f"1-{recipe.mining_depth}-{guideline.version}",
+        by_category=False,
+        nightly=True,
+    )
+    def hard_samples(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: Warehouse,
+        artifacts: dg.ResourceParam[Artifacts],
+    ) -> dg.MaterializeResult:
+        """One row per pair that the encoder so far ranks on the wrong side of k / 2; what was never graded is graded through the ledger."""
+        import pandas as pd
+
+        from whetstone.encoder.hard_samples import mine_hard_samples
+        from whetstone.grading.grade import grade_pairs
+        from whetstone.retrieval.embedding import Embedder
+
+        made = artifacts.open(artifact_name(context.instance, f"models.{miner}"))
+        embedder = Embedder(Encoder(miner, made.version, str(made.path)), settings.root / "vectors", settings.device, progress=True)
+        products = warehouse.table("staging.products", columns="product_id, category, text, text_hash")
+        room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
+        cascade, _ = open_cascade(context.instance, artifacts, room)
+        judged = warehouse.read(JUDGED)  # also where the query is not routed to the product's category
+        human = judged[judged["split"] == "train"].assign(confidence=1.0, settled_by="human", label=judged["grade"].map(guideline.labels))
+        known = warehouse.read("select * from marts.grades where split = 'train'")
+        stages: list[dict[str, Any]] = []
+
+        def grade(pairs: pd.DataFrame) -> pd.DataFrame:
+            none_judged = judged.iloc[:0].assign(source="")
+            done = grade_pairs(pairs, none_judged, cascade, room.ledger, guideline, room.entry)
+            stages.extend(done.stages)
+            return done.rows
+
+        samples, counts = mine_hard_samples(
+            warehouse.read("select query_id, text from raw.queries where split = 'train' order by query_id"),
+            products,
+            embedder.queries,
+            lambda: embedder.products(products),
+            pd.concat([human, known])[["query_id", "product_id", "grade", "label", "confidence", "settled_by"]],
+            grade,
+            k=recipe.mining_depth,
+            cap=settings.candidates_per_rule,
+            confidence=settings.tier_confidence,
+        )
+        written = warehouse.replace("marts.hard_samples", samples)
+        kinds = {kind: int((samples["kind"] == kind).sum()) for kind in ("hard_negative", "hard_positive")}
+        table = dg.MetadataValue.md(f"```\n{pd.DataFrame(stages).to_string(index=False)}\n```")
+        return result(written, metadata={**kinds, "stages": table, "pairs": dg.MetadataValue.json(counts)})
+
+    return hard_samples

@@ -34,7 +34,7 @@ class DevSet:
 
     def ndcg(self, model: SentenceTransformer) -> float:
         """Mean NDCG@10 of the model's ranking of the sub-catalog, over the queries; higher is better."""
-        return float(ndcg_score(self.gains, encode(model, self.queries) @ encode(model, self.products).T, k=10))
+        return float(ndcg_score(self.gains, encode(model, self.queries, "query") @ encode(model, self.products).T, k=10))
 
     @property
     def version(self) -> str:

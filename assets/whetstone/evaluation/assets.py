@@ -27,7 +27,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         kinds={"python", "duckdb"},
         deps=["staging.products", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
         uses=["depth", "bm25_k1", "bm25_b", "seed"],
-        version=f"1-{guideline.version}",
+        version=f"2-{guideline.version}",
         by_category=False,
     )
     def evaluation(
@@ -37,6 +37,8 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         artifacts: dg.ResourceParam[Artifacts],
     ) -> dg.MaterializeResult:
         """One row per system x dev or test query: every metric, over the full catalog and without routing."""
+        import pandas as pd
+
         from whetstone.catalog.source import open_source
         from whetstone.evaluation.contestants import Contest, evaluate_systems
 
@@ -54,7 +56,9 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints.items())]
         if pointers.champion.version not in {encoder.version for encoder in encoders}:
             encoders.insert(1, Encoder("champion_before", pointers.champion.version, pointers.champion.path))
-        table = evaluate_systems(contest, encoders)
+        table, scores, found = evaluate_systems(contest, encoders)
+        warehouse.replace("meta.judged_scores", scores)
+        warehouse.replace("meta.thresholds", pd.DataFrame([{"encoder": each.encoder, "thresholds": each.json()} for each in found]))
         written = warehouse.replace("marts.evaluation", table)
         test = table[table["split"] == "test"].groupby("system", sort=False)["ndcg@10"].mean()
         return result(written, metadata={f"test_ndcg_at_10_{system}": float(value) for system, value in test.items()})
@@ -103,7 +107,7 @@ def champion(
     kinds={"python"},
     deps=[
         *("marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grade_proposals", "marts.grades", "marts.grade_audit"),
-        *("models.calibration", "marts.curriculum_tiers"),
+        *("models.calibration", "models.search_thresholds", "marts.curriculum_tiers"),
         *("raw.queries", "raw.judgments", "staging.products"),
     ],
     uses=["seed"],
@@ -116,9 +120,9 @@ def report(
     import pandas as pd
 
     from whetstone.disagreement.overlap import heatmap
-    from whetstone.evaluation.charts import report_plots
+    from whetstone.evaluation.charts import report_plots, separability_figure
     from whetstone.evaluation.pages import report_html, report_markdown, table_text
-    from whetstone.evaluation.publish import gather
+    from whetstone.evaluation.publish import JUDGED, gather
     from whetstone.evaluation.report import report_json
     from whetstone.grading.summary import plots as grading_plots
     from whetstone.platform.plots import embed, figure_png
@@ -126,7 +130,12 @@ def report(
     decision = artifacts.open(artifact_name(context.instance, "models.champion")).facts
     calibrated = artifacts.open(artifact_name(context.instance, "models.calibration")).facts
     made = gather(warehouse.read, settings, decision, calibrated, datetime.now(UTC).isoformat(timespec="seconds"))
+    hybrid = artifacts.open(artifact_name(context.instance, "models.search_thresholds")).facts
+    made["label_cuts"] = [{"label": f">= {label}", **cut} for label, cut in hybrid["cuts"].items()]
+    made["weight_of_the_cosine"] = hybrid["weight"] if hybrid["weight"] is not None else hybrid["reason"]
     plots = {**report_plots(made), **grading_plots(calibrated)}
+    if pair := [name for name in dict.fromkeys(row["encoder"] for row in made["separability"]) if name in ("base", made["champion"])]:
+        plots["Cosine of judged pairs by label"] = figure_png(separability_figure(warehouse.read(JUDGED), pair))
     if made["overlap"]:
         plots["Overlap of the channels' finds"] = figure_png(heatmap(pd.DataFrame(made["overlap"])))
 
@@ -141,4 +150,5 @@ def report(
         atomic_write(folder / page, (published.path / page).read_bytes())
     pictures = {caption: dg.MetadataValue.md(embed(plot, caption)) for caption, plot in list(plots.items())[:1]}
     shown = {"report": dg.MetadataValue.path(str(folder / "report.html")), "table": dg.MetadataValue.md(f"```\n{table_text(made)}```")}
+    shown |= {"separability": dg.MetadataValue.md(f"```\n{pd.DataFrame(made['separability']).to_string(index=False)}\n```")}
     return result(artifact=published, metadata={**shown, **pictures})

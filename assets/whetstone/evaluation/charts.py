@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -65,6 +67,21 @@ def _recall_figure(report: Report) -> Figure:
     axes.set(xlabel="cutoff k", ylabel="recall@k", ylim=(0, 1.02))
     _style(axes, "y")
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    return figure
+
+
+def separability_figure(pairs: pd.DataFrame, encoders: Sequence[str]) -> Figure:
+    """Violins of the cosine by label, a panel for each encoder, of judged pairs (system, label, cosine)."""
+    figure = Figure(figsize=(3.2 * len(encoders), 3.6))
+    panels = figure.subplots(1, len(encoders), sharey=True, squeeze=False)[0]
+    for axes, encoder in zip(panels, encoders, strict=True):
+        own = pairs[pairs["system"] == encoder].groupby("label")["cosine"]
+        labels = list(own.groups)
+        axes.violinplot([part.to_numpy() for _, part in own], positions=labels, widths=0.8, showmedians=True)
+        axes.set_xticks(labels, [f"label {label}\nn = {count:,}" for label, count in own.size().items()])
+        axes.set_title(_shown(encoder), fontsize=9)
+        _style(axes, "y")
+    panels[0].set(ylabel="cosine of query and product")
     return figure
 
 

@@ -1,29 +1,33 @@
 """Every system that the report compares, run over the whole catalog without routing, and scored query by query ([A] section 5).
 
-random, every lexical channel, every encoder (`base`, the champion before, each checkpoint) by exact search, and for each encoder the
-reciprocal rank fusion with BM25 (`hybrid_<encoder>`).
+random, every lexical channel, every encoder (`base`, the champion before, each checkpoint) by exact search, and for each encoder two
+hybrids with BM25: reciprocal rank fusion (`rrf_<encoder>`), and the blend that was tuned for it on dev queries (`hybrid_<encoder>`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from whetstone.evaluation.metrics import evaluate_run
+from whetstone.evaluation.separability import token_overlap
 from whetstone.evaluation.systems import random_run
 from whetstone.grading.guideline import Guideline
+from whetstone.index.thresholds import Thresholds, judged_cosines, measure
 from whetstone.platform.registry import Encoder
 from whetstone.platform.settings import Settings
-from whetstone.retrieval.channels import CHANNELS, ChannelInputs, channel
+from whetstone.retrieval.channels import CHANNELS, ChannelInputs
+from whetstone.retrieval.dense import exact_search
 from whetstone.retrieval.embedding import Embedder
 from whetstone.retrieval.fusion import rrf
 
 LABEL_NDCG = "ndcg_label@10"
 """NDCG with the gains of [B] (label / 2: relevant 1, moderately relevant 0.5), beside the guideline's own gains."""
 RANDOM_DEPTH = 100
+HYBRIDS = ("rrf_", "hybrid_")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,16 @@ class Contest:
         is_asked = self.queries["split"].isin(["dev", "test"]) & self.queries["query_id"].isin(self.judgments["query_id"])
         return self.queries[is_asked].sort_values("query_id", ignore_index=True)
 
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The judged pairs of `asked`: query_id, product_id, split, label, gain, overlap (of the texts' words)."""
+        texts = self.products.set_index("product_id")["text"]
+        pairs = self.judgments.merge(self.asked, on="query_id").sort_values(["query_id", "product_id"], ignore_index=True)
+        held = texts.reindex(pairs["product_id"]).fillna("").tolist()
+        labels, gains = (pairs["grade"].map(levels) for levels in (self.guideline.labels, self.guideline.gains))
+        overlap = token_overlap(pairs["text"].tolist(), held)
+        return pairs[["query_id", "product_id", "split"]].assign(label=labels, gain=gains, overlap=overlap)
+
     def inputs(self, encoder: Encoder) -> ChannelInputs:
         """What a channel sees: the whole catalog, and vectors of this encoder."""
         embedder = Embedder(encoder, self.settings.root / "vectors", self.settings.device, progress=True)
@@ -52,45 +66,54 @@ class Contest:
             queries=self.asked,
             judgments=self.judgments.merge(train, on="query_id"),
             settings=self.settings,
-            encode_queries=embedder.texts,
+            encode_queries=embedder.queries,
             product_vectors=lambda: embedder.products(self.products),
             synonyms=self.synonyms,
         )
 
 
-def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> pd.DataFrame:
+def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.DataFrame, pd.DataFrame, list[Thresholds]]:
     """Score every system on every dev and test query; `encoders` are those to compare, `base` first.
 
     Returns one row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems), query_id,
     split, segment, the metrics; no row where no dev or test query has a judgment.
+    Then what `Contest.judged` has for each encoder (system), with the cosine, without pairs whose product isn't in the catalog; and
+    each encoder's thresholds, found on dev queries.
     """
-    gains, relevant = contest.guideline.gains, contest.guideline.relevant_grade
-    label_gains = {grade: label / 2 for grade, label in contest.guideline.labels.items()}
+    guideline, depth, judgments = contest.guideline, contest.settings.depth, contest.judgments
+    label_gains = {grade: label / 2 for grade, label in guideline.labels.items()}
     answered = contest.asked[["query_id", "split", "segment"]]
-    query_ids, judgments = answered["query_id"].tolist(), contest.judgments
-    tables = []
-    for place, (system, version, run) in enumerate(_runs(contest, encoders)):
-        metrics = evaluate_run(run, judgments, query_ids, gains=gains, relevant_grade=relevant)
-        by_label = evaluate_run(run, judgments, query_ids, gains=label_gains, relevant_grade=relevant, cutoffs=(10,))
+    query_ids, product_ids = answered["query_id"].tolist(), contest.products["product_id"].tolist()
+    tables: list[pd.DataFrame] = []
+
+    def add(system: str, version: str | None, run: pd.DataFrame) -> None:
+        metrics = evaluate_run(run, judgments, query_ids, gains=guideline.gains, relevant_grade=guideline.relevant_grade)
+        by_label = evaluate_run(run, judgments, query_ids, gains=label_gains, relevant_grade=guideline.relevant_grade, cutoffs=(10,))
         metrics[LABEL_NDCG] = by_label["ndcg@10"]
-        names = pd.DataFrame({"place": place, "system": system, "encoder_version": version}, index=answered.index, dtype=object)
+        names = pd.DataFrame({"place": len(tables), "system": system, "encoder_version": version}, index=answered.index, dtype=object)
         tables.append(names.join(answered).merge(metrics, on="query_id"))
-    return pd.concat(tables, ignore_index=True).astype({"place": "int64", "encoder_version": "string"})
+
+    add("random", None, random_run(query_ids, product_ids, RANDOM_DEPTH, contest.settings.seed))
+    lexical = {each.name: each.search(contest.inputs(encoders[0]), depth) for each in CHANNELS if each.kind == "lexical"}
+    for name, run in lexical.items():
+        add(name, None, run)
+    scores, found = [], []
+    for encoder in encoders:
+        inputs, words = contest.inputs(encoder), lexical["bm25"]
+        vectors = inputs.encode_queries(contest.asked["text"].tolist()), inputs.product_vectors()
+        dense = exact_search(*vectors, query_ids, product_ids, depth)
+        judged = contest.judged.assign(cosine=judged_cosines(contest.judged, query_ids, vectors[0], product_ids, vectors[1]))
+        thresholds = measure(encoder.version, words, dense, judged[judged["split"] == "dev"])
+        add(encoder.name, encoder.version, dense)
+        add(f"rrf_{encoder.name}", encoder.version, rrf([words, dense], depth))
+        add(f"hybrid_{encoder.name}", encoder.version, thresholds.fuse(words, dense, depth))
+        scores.append(judged.assign(system=encoder.name).dropna(subset="cosine"))
+        found.append(thresholds)
+    table = pd.concat(tables, ignore_index=True).astype({"place": "int64", "encoder_version": "string"})
+    return table, pd.concat(scores, ignore_index=True), found
 
 
 def encoders_of(table: pd.DataFrame) -> dict[str, str]:
     """Encoder versions by system name, in the order of the recipe's stages."""
-    rows = table[~table["system"].str.startswith("hybrid_")].dropna(subset=["encoder_version"])
+    rows = table[~table["system"].str.startswith(HYBRIDS)].dropna(subset=["encoder_version"])
     return dict(rows.drop_duplicates("system")[["system", "encoder_version"]].itertuples(index=False, name=None))
-
-
-def _runs(contest: Contest, encoders: Sequence[Encoder]) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
-    """(system, encoder version, run) of every system."""
-    depth, query_ids = contest.settings.depth, contest.asked["query_id"].tolist()
-    yield "random", None, random_run(query_ids, contest.products["product_id"].tolist(), RANDOM_DEPTH, contest.settings.seed)
-    lexical = {c.name: c.search(contest.inputs(encoders[0]), depth) for c in CHANNELS if c.kind == "lexical"}
-    yield from ((name, None, run) for name, run in lexical.items())
-    for encoder in encoders:
-        dense = channel("dense").search(contest.inputs(encoder), depth)
-        yield encoder.name, encoder.version, dense
-        yield f"hybrid_{encoder.name}", encoder.version, rrf([lexical["bm25"], dense], depth=depth)

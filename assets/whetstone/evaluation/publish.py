@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from whetstone.evaluation.contestants import LABEL_NDCG, encoders_of
+from whetstone.evaluation.contestants import HYBRIDS, LABEL_NDCG, encoders_of
 from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.report import SPLITS, Report, build_report
-from whetstone.evaluation.systems import compare, summarise
+from whetstone.evaluation.separability import separability
+from whetstone.evaluation.systems import LAST, compare, summarise
 from whetstone.grading import summary as grading
 from whetstone.platform.settings import Settings
 
@@ -24,6 +25,7 @@ select
     (select count(*) from raw.queries where split = 'dev') as dev,
     (select count(*) from raw.queries where split = 'test') as test
 """
+JUDGED = "select * from meta.judged_scores where split = 'test' order by rowid"  # evaluation writes them
 FURTHER = {
     "tiers": """
         select tier, count(*) as pairs, count(distinct query_id) as queries from marts.curriculum_tiers group by 1 order by 1
@@ -50,12 +52,13 @@ def gather(
     champion, before = decision["champion"], decision["before"]
     versions = encoders_of(table)
     checkpoints = [name for name in versions if name != "base"]
-    shown = table[~table["system"].isin([f"hybrid_{name}" for name in checkpoints])]
-    table = pd.concat([shown, table[table["system"] == f"hybrid_{champion}"].assign(system="hybrid_champion")])
+    shown = table[~table["system"].isin([kind + name for name in checkpoints for kind in HYBRIDS])]
+    own = [table[table["system"] == kind + champion].assign(system=name) for kind, name in zip(HYBRIDS, LAST, strict=True)]
+    table = pd.concat([shown, *own])
     pairs = [(name, "base") for name in checkpoints]
     pairs += [(name, before) for name in checkpoints if before not in (name, "base")]
     pairs += [(champion, other) for other in ("bm25", "hybrid_base")]
-    pairs += [("hybrid_champion", other) for other in ("bm25", "base", "hybrid_base")]
+    pairs += [("hybrid_champion", other) for other in ("bm25", "base", "hybrid_base", "rrf_champion")]
     pairs = [] if table.empty else pairs
     counts = {str(name): int(count) for name, count in read(COUNTS).iloc[0].items()}
     return build_report(
@@ -68,6 +71,7 @@ def gather(
         promoted=bool(decision["promoted"]),
         reason=decision["reason"],
         further={
+            "separability": separability(read(JUDGED), settings.seed),
             **grading.sections(read, calibrated),
             **{key: read(query).to_dict(orient="records") for key, query in FURTHER.items()},
             "versions": versions,

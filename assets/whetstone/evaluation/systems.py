@@ -17,14 +17,14 @@ from whetstone.evaluation.significance import bootstrap_means, paired
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.ranking import top_k
 
-BASELINES = ("random", "dictionary", "bm25", "base", "hybrid_base")
-LAST = "hybrid_champion"
+BASELINES = ("random", "dictionary", "bm25", "base", "rrf_base", "hybrid_base")
+LAST = ("rrf_champion", "hybrid_champion")
 SEGMENTS = ("head", "torso", "tail")
 
 
 def in_order(systems: Iterable[str]) -> list[str]:
-    """Distinct names in the report's order: baselines, encoders as they came, last the hybrid of the champion."""
-    order = {name: place for place, name in enumerate(BASELINES)} | {LAST: len(BASELINES) + 1}
+    """Distinct names in the report's order: baselines, encoders as they came, last the hybrids of the champion."""
+    order = {name: place for place, name in enumerate((*BASELINES, "", *LAST))}
     return sorted(dict.fromkeys(systems), key=lambda name: order.get(name, len(BASELINES)))
 
 

@@ -3,22 +3,21 @@
 Figures belong to no window (the Figure API, not pyplot): they are for `platform.plots.figure_png`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-LONGEST_NAME = 20
+from whetstone.platform.printable import printable
 
 
 def confusion_figure(report: Mapping[str, Any]) -> Figure:
     """Counts of an `agreement_report` with their share of the human level's pairs: rows human, columns machine, best level first."""
     counts = np.array(report["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in report["levels"]]
+    names = [printable(name, 20) for name in report["levels"]]
     figure = Figure(figsize=(2.2 + 0.8 * len(names), 1.8 + 0.6 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
@@ -32,18 +31,14 @@ def confusion_figure(report: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def reliability_figure(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Figure:
-    """Share right by confidence before and after calibration, two `reliability` lists; on the dashed line confidence is honest."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    above.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
-    for name, rows, colour, side in (("before", before, "tab:orange", 0.0), ("after", after, "tab:blue", 0.5)):
-        filled = [row for row in rows if row["pairs"]]
-        above.plot([row["confidence"] for row in filled], [row["share_right"] for row in filled], color=colour, marker="o", label=name)
-        widths = [(row["high"] - row["low"]) / 2 for row in rows]
-        left = [row["low"] + side * (row["high"] - row["low"]) for row in rows]
-        below.bar(left, [row["pairs"] for row in rows], widths, align="edge", color=colour)
-    above.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
-    above.legend(title="calibration", fontsize="small")
-    below.set(xlabel="confidence", ylabel="pairs")
+def reliability_figure(report: Mapping[str, Any]) -> Figure:
+    """Share right by confidence before and after calibration (a dot's area: its pairs); on the dashed line confidence is honest."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
+    for when in ("before", "after"):
+        bins = pd.DataFrame(report[f"reliability_{when}"])
+        axes.plot(bins["confidence"], bins["share_right"], label=when)
+        axes.scatter(bins["confidence"], bins["share_right"], s=400 * bins["pairs"] / report["pairs"])
+    axes.legend(title="calibration", fontsize="small")
     return figure

@@ -81,13 +81,9 @@ def check_pairs(pairs: pd.DataFrame) -> None:
 def check_answers(pairs: pd.DataFrame, answers: pd.DataFrame, guideline: Guideline) -> pd.DataFrame:
     """Refuse answers that don't fit their pairs or the guideline, before anything is built on them.
 
-    Returns:
-        The same answers with `ANSWER_COLUMNS` in order, exact types (grade nullable Int64) and index 0..n-1.
-
-    Raises:
-        WhetstoneError: A column that is missing; an answer to no pair, or in another order than the pairs; a grade outside the
-            guideline; a grade with a failure or neither of both; a confidence outside 0..1; a cost or token count that is negative or
-            no number. Names the first pair.
+    Returns the same answers with `ANSWER_COLUMNS` in order, exact types (grade nullable Int64) and index 0..n-1. WhetstoneError, naming the
+    first pair: a column that is missing; an answer to no pair, or in another order than the pairs; a grade outside the guideline; a grade
+    with a failure or neither of both; a confidence outside 0..1; a cost or token count that is negative or no number.
     """
     if missing := [column for column in ANSWER_COLUMNS if column not in answers]:
         raise WhetstoneError(f"the annotator's answers lack the columns {missing}; they need {ANSWER_COLUMNS}")

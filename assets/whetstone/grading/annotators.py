@@ -14,7 +14,9 @@ from whetstone.grading.claude.annotator import ClaudeAnnotator
 from whetstone.grading.claude.api import Api
 from whetstone.grading.claude.cost import PRICES, price_of
 from whetstone.grading.claude.intents import Limits
+from whetstone.grading.claude.prompt import Prompt
 from whetstone.grading.claude.purchase import Desk
+from whetstone.grading.claude.queries import WRITER, QueryPrompt
 from whetstone.grading.cross_encoder import CrossEncoderAnnotator
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger
@@ -39,13 +41,14 @@ class Room(NamedTuple):
     entry: Entry
     cross_encoder: Artifact | None
     products: Callable[[], pd.DataFrame]
+    synthetic: pd.DataFrame | None = None  # synthetic queries to be graded: query_id, facts
 
 
 def open_annotators(room: Room) -> tuple[list[Annotator], list[str]]:
     """The cascade's annotators in order, and in words why one of them is left out or can't be asked anything new.
 
     `room.cross_encoder` may be an artifact without a model (no train judgments); only the demo's truth looks at `room.products`
-    (product_id, category_path, attributes of all pairs to come).
+    (product_id, category_path, attributes of all pairs to come) and `room.synthetic`.
 
     Raises:
         WhetstoneError: `simulated_...` on any source but the demo or without its truth; a model without a price.
@@ -55,9 +58,7 @@ def open_annotators(room: Room) -> tuple[list[Annotator], list[str]]:
     desk = _desk(room) if room.settings.can_buy else None
     for name in room.settings.stages:
         if name in PAID:
-            model = getattr(room.settings, name)
-            price = price_of(model, {**PRICES, **room.settings.claude_prices})
-            opened.append(ClaudeAnnotator(name, model, price, room.guideline, room.ledger, desk, NO_KEY))
+            opened.append(_claude(name, getattr(room.settings, name), Prompt(room.guideline), room, desk))
             warnings += [] if desk else [f"{name}: {NO_KEY}"]
         elif name in SIMULATED:
             opened.append(_simulated(name, room))
@@ -69,6 +70,19 @@ def open_annotators(room: Room) -> tuple[list[Annotator], list[str]]:
             model_ = room.cross_encoder
             opened.append(CrossEncoderAnnotator(model_.path, room.guideline, model_.version, pick_device(room.settings.device)))
     return opened, warnings
+
+
+def open_writer(room: Room) -> ClaudeAnnotator | None:
+    """Who writes synthetic queries: the small Claude model; None where no stage is paid, or one is simulated (whose truth needs facts)."""
+    settings = room.settings
+    if not set(PAID) & set(settings.stages) or set(SIMULATED) & set(settings.stages):
+        return None
+    return _claude(WRITER, settings.claude_small, QueryPrompt(), room, _desk(room) if settings.can_buy else None)
+
+
+def _claude(name: str, model: str, prompt: Prompt, room: Room, desk: Desk | None) -> ClaudeAnnotator:
+    price = price_of(model, {**PRICES, **room.settings.claude_prices})
+    return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk, NO_KEY)
 
 
 def _desk(room: Room) -> Desk:
@@ -90,7 +104,7 @@ def _desk(room: Room) -> Desk:
 
 def _simulated(name: str, room: Room) -> SimulatedAnnotator:
     """An annotator that reads the generator's own file; the demo's code is imported where the demo is built, and nowhere else."""
-    from whetstone.catalog.demo.truth import grade_pairs
+    from whetstone.catalog.demo.truth import grade_pairs, intents_of
 
     files = room.source.files.get("truth")
     if not files:
@@ -98,6 +112,8 @@ def _simulated(name: str, room: Room) -> SimulatedAnnotator:
             f"the annotator '{name}' refuses '{room.settings.source}': no truth file in {room.source.data}; WHETSTONE_CASCADE names others"
         )
     intents, products = pd.read_parquet(files[0]), room.products()
+    if room.synthetic is not None:
+        intents = pd.concat([intents, intents_of(room.synthetic)])
 
     def truth(pairs: pd.DataFrame) -> np.ndarray:
         return grade_pairs(pairs, intents, products)

@@ -12,7 +12,7 @@ out of the error (p is measured against them): a contradicted one is reported as
 
 import hashlib
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,27 +22,13 @@ from whetstone.grading.annotator import PAIR_ID
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.human import HUMAN
 
-SAMPLE_SHARE = 0.3  # [B]
 ALPHA = 0.01  # chance of as many (as few) clicks, were the grade right
 LOOKS_CAP = 10  # of a pair in its label's typical rate: wrong grades are seen most, since the engine ranks by the truth
-RESAMPLES = 1_000
 ENGAGED, IGNORED = "engaged_irrelevant", "ignored_relevant"
 CONFLICT_COLUMNS = [*PAIR_ID, "grade", "label", "settled_by", "kind", "exposure", "clicks", "rate"]
 
 
-class Conflicts(NamedTuple):
-    """Pairs to judge again, and how they were found.
-
-    `rows`: `CONFLICT_COLUMNS`, the most seen first. `facts`: graded, sampled, sampled_with_engagement (pairs), relevant_rate and
-    irrelevant_rate (typical clicks per look of the highest and the lowest label, None without engagement), and the reason why engagement
-    tells nothing (None where it does).
-    """
-
-    rows: pd.DataFrame
-    facts: dict[str, Any]
-
-
-def in_sample(pairs: pd.DataFrame, seed: int, share: float = SAMPLE_SHARE) -> np.ndarray:
+def in_sample(pairs: pd.DataFrame, seed: int, share: float) -> np.ndarray:
     """(n,) bool: which pairs (query, text) are audited; a matter of a pair's own texts, so the sample is stable when others come or go."""
     texts = zip(pairs["query"], pairs["text"], strict=True)
     # 'audit' keeps this draw independent of others that hash a pair and the same seed
@@ -50,7 +36,7 @@ def in_sample(pairs: pd.DataFrame, seed: int, share: float = SAMPLE_SHARE) -> np
     return np.asarray(np.frombuffer(digests, dtype=">u8").astype(float) / 2.0**64 < share)
 
 
-def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideline) -> Conflicts:
+def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideline) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Find the sampled pairs whose engagement contradicts their grade beyond chance.
 
     A label's typical rate is that of its pairs pooled, none with more than `LOOKS_CAP` looks. A pair of the lowest label conflicts if its
@@ -58,22 +44,19 @@ def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideli
     irrelevant_rate is as large as its clicks with probability < `ALPHA`; mirrored for the highest label. A pair that few shoppers looked
     at therefore never does.
 
-    Args:
-        graded: query_id, product_id, grade, settled_by, is_sampled (`in_sample`), each pair once. Pass all graded pairs: the typical
-            rates come from them, conflicts from the sampled ones alone.
-        rates: query_id, product_id, exposure, clicks, rate (`debiased`).
-        guideline: Says which grades have the highest and the lowest label.
+    `graded` are all graded pairs (query_id, product_id, grade, settled_by, is_sampled), each once: the typical rates come from them,
+    conflicts from the sampled ones alone. `rates` are query_id, product_id, exposure, clicks, rate (`debiased`).
 
-    Raises:
-        WhetstoneError: A grade that the guideline doesn't have.
+    Returns the pairs to judge again (`CONFLICT_COLUMNS`), the most seen first, and facts: graded, sampled, sampled_with_engagement (pairs),
+    relevant_rate and irrelevant_rate (typical clicks per look of the highest and the lowest label, None without engagement), and the
+    reason why engagement tells nothing (None where it does). WhetstoneError: a grade that the guideline doesn't have.
     """
     guideline.places(graded["grade"], "audit: graded pairs")
     top, bottom = max(guideline.labels.values()), min(guideline.labels.values())
     seen = graded.merge(rates, on=PAIR_ID, validate="one_to_one")
     label, clicks, exposure = seen["grade"].map(guideline.labels), seen["clicks"], seen["exposure"]
     relevant, irrelevant = (_typical_rate(seen[label == which]) for which in (top, bottom))
-    reason = None
-    kind = np.full(len(seen), None, dtype=object)
+    reason, kind = None, np.full(len(seen), None, dtype=object)
     if relevant is None or irrelevant is None:
         reason = f"no engagement that can be freed of position with pairs of both label {top} and label {bottom}"
     elif relevant <= irrelevant:
@@ -86,27 +69,18 @@ def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideli
         kind[(label == top) & is_ignored] = IGNORED
     rows = seen.assign(label=label, kind=kind)[pd.notna(kind) & seen["is_sampled"]][CONFLICT_COLUMNS]
     rows = rows.sort_values(["exposure", *PAIR_ID], ascending=[False, True, True], ignore_index=True)
-    facts = {
-        "graded": len(graded),
-        "sampled": int(graded["is_sampled"].sum()),
-        "sampled_with_engagement": int(seen["is_sampled"].sum()),
-        "relevant_rate": relevant,
-        "irrelevant_rate": irrelevant,
-        "reason": reason,
-    }
-    return Conflicts(rows, facts)
+    counts = {"graded": len(graded), "sampled": int(graded["is_sampled"].sum()), "sampled_with_engagement": int(seen["is_sampled"].sum())}
+    return rows, {**counts, "relevant_rate": relevant, "irrelevant_rate": irrelevant, "reason": reason}
 
 
 def supersede(conflicts: pd.DataFrame, rejudged: pd.DataFrame) -> pd.DataFrame:
     """Set the strongest annotator's answers beside the grades that they were asked about.
 
-    Args:
-        conflicts: n rows of `find_conflicts`.
-        rejudged: query_id, product_id, grade (null where it failed), confidence (calibrated, 0..1); at most one row a pair, in any order.
+    `conflicts` are n rows of `find_conflicts`; `rejudged` has query_id, product_id, grade (null where it failed), confidence (calibrated,
+    0..1), at most one row a pair, in any order.
 
-    Returns:
-        n rows in the order of `conflicts`: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null where there is no
-        answer), new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure.
+    Returns n rows in the order of `conflicts`: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null where there is
+    no answer), new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure.
     """
     answers = rejudged[[*PAIR_ID, "grade", "confidence"]].rename(columns={"grade": "new_grade", "confidence": "new_confidence"})
     renamed = conflicts.rename(columns={"grade": "old_grade", "settled_by": "old_settled_by"})
@@ -117,48 +91,31 @@ def supersede(conflicts: pd.DataFrame, rejudged: pd.DataFrame) -> pd.DataFrame:
     return rows[[*PAIR_ID, *old, *new, "rate", "exposure"]]
 
 
-def audit_summary(graded: pd.DataFrame, conflicts: Conflicts, audited: pd.DataFrame, seed: int) -> dict[str, Any]:
-    """The audit in figures, JSON-ready; `graded` as for `find_conflicts`, `audited` as `supersede` gives it.
+def audit_summary(graded: pd.DataFrame, audited: pd.DataFrame) -> dict[str, Any]:
+    """The audit in figures; `graded` as for `find_conflicts`, `audited` as `supersede` gives it.
 
-    Returns:
-        The conflicts' facts; the counts conflicts, engaged_irrelevant, ignored_relevant, rejudged (answered), unanswered, changed,
-        superseded, disputed (changed against a human); and as {mean, low, high, count} with a 95 % bootstrap over queries, None where
-        count is 0: share_changed of the re-judged (human grades included, as in [B]); conflict_error_before and _after, the estimated
-        share of wrong grades among the re-judged machine grades; sample_error_before and _after, the same errors per sampled machine
-        grade. The module says what these leave out.
+    Returns the counts conflicts, engaged_irrelevant, ignored_relevant, rejudged (answered), unanswered, changed, superseded, disputed
+    (changed against a human), sampled_machine (grades of machines in the sample); and of these the estimated share that is wrong,
+    sample_error_before and _after (None without any). The module says what it leaves out.
     """
-    answered = audited[audited["new_grade"].notna()]
-    machine = answered[answered["old_settled_by"] != HUMAN]
-    confidence = machine["new_confidence"]
-    errors = machine[PAIR_ID].assign(before=confidence.where(machine["is_changed"], 1 - confidence), after=1 - confidence)
-    sampled = graded.loc[graded["is_sampled"] & (graded["settled_by"] != HUMAN), PAIR_ID]
-    sampled = sampled.merge(errors, on=PAIR_ID, how="left").fillna({"before": 0.0, "after": 0.0})
+    is_answered = audited["new_grade"].notna()
+    machine = audited[is_answered & (audited["old_settled_by"] != HUMAN)]
+    sampled_machine = int((graded["is_sampled"] & (graded["settled_by"] != HUMAN)).sum())
+    after = 1 - machine["new_confidence"]
+    before = after.mask(machine["is_changed"], machine["new_confidence"])
     return {
-        **conflicts.facts,
         "conflicts": len(audited),
         **{kind: int((audited["kind"] == kind).sum()) for kind in (ENGAGED, IGNORED)},
-        "rejudged": len(answered),
-        "unanswered": len(audited) - len(answered),
+        "rejudged": int(is_answered.sum()),
+        "unanswered": int((~is_answered).sum()),
         "changed": int(audited["is_changed"].sum()),
         "superseded": int(audited["supersedes"].sum()),
         "disputed": int((audited["is_changed"] & ~audited["supersedes"]).sum()),
-        "share_changed": _mean_over_queries(answered["query_id"], answered["is_changed"], seed),
-        **{f"conflict_error_{when}": _mean_over_queries(errors["query_id"], errors[when], seed) for when in ("before", "after")},
-        **{f"sample_error_{when}": _mean_over_queries(sampled["query_id"], sampled[when], seed) for when in ("before", "after")},
+        "sampled_machine": sampled_machine,
+        "sample_error_before": float(before.sum()) / sampled_machine if sampled_machine else None,
+        "sample_error_after": float(after.sum()) / sampled_machine if sampled_machine else None,
     }
 
 
 def _typical_rate(seen: pd.DataFrame) -> float | None:
     return float(np.average(seen["rate"], weights=seen["exposure"].clip(upper=LOOKS_CAP))) if len(seen) else None
-
-
-def _mean_over_queries(query_id: pd.Series, values: pd.Series, seed: int) -> dict[str, Any]:
-    """Mean of the pairs' values; percentile interval from resampling whole queries, whose pairs are not independent."""
-    sums = values.astype(float).groupby(query_id).agg(["sum", "count"]).to_numpy()  # (queries, 2)
-    mean = float(sums[:, 0].sum() / sums[:, 1].sum()) if len(sums) else None
-    bounds: list[float | None] = [None, None]
-    if len(sums) > 1:  # one query has no spread: an interval of width 0 would claim certainty
-        rng = np.random.default_rng(seed)
-        samples = np.array([sums[rng.integers(len(sums), size=len(sums))].sum(axis=0) for _ in range(RESAMPLES)])
-        bounds = np.quantile(samples[:, 0] / samples[:, 1], (0.025, 0.975)).tolist()
-    return {"mean": mean, "low": bounds[0], "high": bounds[1], "count": len(values)}

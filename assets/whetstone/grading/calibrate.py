@@ -6,11 +6,10 @@ neither the maps nor the thresholds were fitted on, by folds of queries. Only `e
 maps that the build goes on with are fitted on all.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -18,13 +17,13 @@ import pandas as pd
 from whetstone.grading.agreement import agreement_report, cost_share, raters_agreement, reliability, stage_table
 from whetstone.grading.annotator import Annotator
 from whetstone.grading.calibration import NO_ANSWER, Calibration, cross_fitted, fit_calibration, folds_of
-from whetstone.grading.cascade import PAPER_THRESHOLDS, Settled, Target, asked, choose_thresholds, parse_target, settle
+from whetstone.grading.cascade import Settled, Target, asked, choose_thresholds, paper_thresholds, parse_target, settle
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
 LEAST_PAIRS = 30  # held-out answers that a stage needs to be calibrated on
 VOTE_NAME = "vote"
-NONE = Calibration("none", {}, ((0.0, 1.0), (0.0, 1.0)))
+NONE = Calibration({}, ((0.0, 1.0), (0.0, 1.0)))
 
 
 class Stage(NamedTuple):
@@ -37,10 +36,10 @@ class Stage(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {**self._asdict(), "calibration": self.calibration.to_dict()}
+        return {**self._asdict(), "calibration": asdict(self.calibration)}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Stage:
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """Back from `to_dict`."""
         return cls(data["name"], data["version"], Calibration.from_dict(data["calibration"]), data["threshold"])
 
@@ -58,26 +57,19 @@ def held_out(judged: pd.DataFrame, most: int | None) -> pd.DataFrame:
 def calibrate(
     judged: pd.DataFrame, annotators: Sequence[Annotator], ledger: Ledger, guideline: Guideline, entry: Entry, target: str, seed: int
 ) -> dict[str, Any]:
-    """Ask every annotator for every held-out pair; fit, choose, measure.
+    """Ask every annotator, the stages in order, for every held-out pair; fit, choose, measure.
 
-    Args:
-        judged: n human-judged dev pairs: query_id, product_id, category, query, text, grade, raters.
-        annotators: the stages in order.
-        ledger: where answers are kept.
-        guideline: what grades mean.
-        entry: on whose account new answers are booked.
-        target: of the thresholds, see `cascade.parse_target`.
-        seed: of the bootstrap.
+    `judged` are n human-judged dev pairs (query_id, product_id, category, query, text, grade, raters), `entry` is the account of new
+    answers, `target` is that of the thresholds (`cascade.parse_target`), `seed` that of the bootstrap.
 
-    Returns:
-        JSON values: `stages` (`Stage.to_dict`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, and `report`:
-        agreement of the cascade, of each stage alone, share settled and accuracy by stage, cost against the dearest stage, reliability
-        before and after, the human raters' own agreement. Without judgments of two queries stages go uncalibrated and report is None.
+    Returns JSON values: `stages` (`Stage.to_dict`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, and `report`:
+    agreement of the cascade, of each stage alone, share settled and accuracy by stage, cost against the dearest stage, reliability
+    before and after, the human raters' own agreement. Without judgments of two queries stages go uncalibrated and report is None.
     """
     wanted = parse_target(target)
     dropped: list[dict[str, Any]] = []
     if judged["query_id"].nunique() < 2:
-        limits = [PAPER_THRESHOLDS[min(i, len(PAPER_THRESHOLDS) - 1)] for i in range(len(annotators))]
+        limits = paper_thresholds(len(annotators))
         stages = [Stage(each.name, each.version, NONE, limit) for each, limit in zip(annotators, limits, strict=True)]
         return {"stages": [each.to_dict() for each in stages], "dropped": dropped, "target": "paper", "is_met": False, "report": None}
     answers: list[tuple[Annotator, pd.DataFrame]] = []
@@ -95,104 +87,80 @@ def calibrate(
             is_common = is_common_now
     if not answers:
         return {"stages": [], "dropped": dropped, "target": target, "is_met": False, "report": None}
-    maps = [_fit(answer, judged["grade"].to_numpy()) for _, answer in answers]  # of all that a stage answered, not of the common ones alone
-    common = judged[is_common].reset_index(drop=True)
-    answers = [(annotator, answer[is_common].reset_index(drop=True)) for annotator, answer in answers]
-    truth, queries = common["grade"].to_numpy(), common["query_id"].to_numpy()
-    grades = np.column_stack([answer["grade"].fillna(NO_ANSWER).to_numpy(dtype=int) for _, answer in answers])
-    raw = np.column_stack([answer["confidence"].to_numpy() for _, answer in answers])
-    costs = np.column_stack([answer["cost_usd"].to_numpy() for _, answer in answers])
-    is_right = grades == truth[:, None]
-    count = range(len(answers))
-    fitted = np.column_stack([cross_fitted(grades[:, i], raw[:, i], is_right[:, i], queries) for i in count])
-    pairs = np.arange(len(truth))
-    by_pair = np.column_stack([cross_fitted(grades[:, i], raw[:, i], is_right[:, i], pairs) for i in count])
-    choice = choose_thresholds(grades, fitted, truth, costs.mean(axis=0), wanted)
-    stages = [
-        Stage(annotator.name, annotator.version, map_, threshold)
-        for (annotator, _), map_, threshold in zip(answers, maps, choice.thresholds, strict=True)
-    ]
-    settled, is_asked = _settled_by_others(grades, fitted, truth, costs, queries, wanted)
-    paid = (costs * is_asked).sum(axis=1)
+    truth, queries = judged["grade"].to_numpy(), judged["query_id"].to_numpy()
     names = [annotator.name for annotator, _ in answers]
+    grades = np.column_stack([answer["grade"].fillna(NO_ANSWER).to_numpy(dtype=int) for _, answer in answers])
+    raw, costs = (np.column_stack([answer[column].to_numpy() for _, answer in answers]) for column in ("confidence", "cost_usd"))
+    # the maps are fitted on all that a stage answered, not on the common pairs alone
+    maps = [fit_calibration(grades[:, i], raw[:, i], grades[:, i] == truth) for i in range(len(names))]
+    truth, queries, grades, raw, costs = (each[is_common] for each in (truth, queries, grades, raw, costs))
+
+    def fitted_without(groups: np.ndarray) -> np.ndarray:
+        """(n, s) confidence by maps that know neither the pair's group nor those of its fold."""
+        is_right = grades == truth[:, None]
+        return np.column_stack([cross_fitted(grades[:, i], raw[:, i], is_right[:, i], groups) for i in range(len(names))])
+
+    fitted = fitted_without(queries)
+    # `ece` is that of other pairs of the judged queries, `ece_new_queries` that of other queries. The second holds, besides what the map
+    # gets wrong, which queries happen to be hard: with few judged queries that is most of it.
+    told = {"ece": fitted_without(np.arange(len(truth))), "ece_raw": raw, "ece_new_queries": fitted}
+    choice = choose_thresholds(grades, fitted, truth, costs.mean(axis=0), wanted)
+    stages = [Stage(each.name, each.version, *how) for (each, _), *how in zip(answers, maps, choice.thresholds, strict=True)]
+    limits_of = _thresholds_by_others(grades, fitted, truth, costs, queries, wanted)
+    settled = settle(grades, fitted, limits_of)
+    paid = (costs * asked(grades, fitted, limits_of)).sum(axis=1)
     everybody = [*names, VOTE_NAME, "nobody"]
-    return {
-        "stages": [stage.to_dict() for stage in stages],
-        "dropped": dropped,
-        "target": target,
-        "is_met": choice.is_met,
-        "report": {
-            **_alone(
-                truth, settled.grade, _of(settled, grades, by_pair), _of(settled, grades, raw), settled.confidence, queries, guideline, seed
-            ),
-            "stages": stage_table(truth, settled.grade, settled.confidence, _named(settled, names), paid, queries, everybody, seed),
-            "alone": {
-                name: _alone(truth, grades[:, i], by_pair[:, i], raw[:, i], fitted[:, i], queries, guideline, seed)
-                for i, name in enumerate(names)
-            },
-            "cost": cost_share(paid, costs[:, costs.mean(axis=0).argmax()], queries, seed),
-            "raters": raters_agreement(common["raters"], guideline),
-        },
+    by_pair = {
+        "query_id": queries,
+        "settled_by": np.array([*names, "nobody", VOTE_NAME], dtype=object)[settled.stage],  # NOBODY is -2, VOTE is -1
+        "is_right": settled.grade == truth,
+        "confidence": settled.confidence,
+        "cost_usd": paid,
     }
+    alone = {
+        name: _measured(truth, grades[:, i], {kind: each[:, i] for kind, each in told.items()}, queries, guideline, seed)
+        for i, name in enumerate(names)
+    }
+    told_of_settled = {kind: _of(settled, grades, each) for kind, each in told.items()}
+    report = {
+        **_measured(truth, settled.grade, told_of_settled, queries, guideline, seed),
+        "stages": stage_table(pd.DataFrame(by_pair), everybody, seed),
+        "alone": alone,
+        "cost": cost_share(paid, costs[:, costs.mean(axis=0).argmax()], queries, seed),
+        "raters": raters_agreement(judged.loc[is_common, "raters"], guideline),
+    }
+    found = {"stages": [stage.to_dict() for stage in stages], "dropped": dropped, "target": target}
+    return {**found, "is_met": choice.is_met, "report": report}
 
 
-def _fit(answer: pd.DataFrame, truth: np.ndarray) -> Calibration:
-    grades = answer["grade"].fillna(NO_ANSWER).to_numpy(dtype=int)
-    return fit_calibration(grades, answer["confidence"].to_numpy(), grades == truth)
-
-
-def _settled_by_others(
+def _thresholds_by_others(
     grades: np.ndarray, confidence: np.ndarray, truth: np.ndarray, costs: np.ndarray, queries: np.ndarray, target: Target
-) -> tuple[Settled, np.ndarray]:
-    """The held-out pairs settled, and (n, s) which stages they were asked at, by thresholds that were chosen on other queries.
-
-    Thresholds are the best of many on the pairs that they were chosen on, so those can't measure them.
-    """
-    fold_of, parts, is_asked = folds_of(queries), [], np.zeros(grades.shape, dtype=bool)
+) -> np.ndarray:
+    """(n, s) thresholds for each pair, chosen on other queries: where they were chosen they are the best of many, and measure nothing."""
+    fold_of, limits = folds_of(queries), np.zeros(grades.shape)
     for fold in range(fold_of.max() + 1):
-        held, others = fold_of == fold, fold_of != fold
-        chosen = choose_thresholds(grades[others], confidence[others], truth[others], costs[others].mean(axis=0), target).thresholds
-        parts.append((np.flatnonzero(held), settle(grades[held], confidence[held], chosen)))
-        is_asked[held] = asked(grades[held], confidence[held], chosen)
-    order = np.argsort(np.concatenate([places for places, _ in parts]))
-    grade, sure, stage = (np.concatenate([part[i] for _, part in parts])[order] for i in range(3))
-    return Settled(grade, sure, stage), is_asked
+        others = fold_of != fold
+        measured = grades[others], confidence[others], truth[others], costs[others].mean(axis=0)
+        limits[~others] = choose_thresholds(*measured, target).thresholds
+    return limits
 
 
-def _alone(
-    truth: np.ndarray,
-    given: np.ndarray,
-    by_pair: np.ndarray,
-    raw: np.ndarray,
-    by_query: np.ndarray,
-    queries: np.ndarray,
-    guideline: Guideline,
-    seed: int,
+def _measured(
+    truth: np.ndarray, given: np.ndarray, told: dict[str, np.ndarray], queries: np.ndarray, guideline: Guideline, seed: int
 ) -> dict[str, Any]:
-    """Agreement where there is a grade, with the reliability before and after calibration.
-
-    `ece` is that of other pairs of the judged queries, `ece_new_queries` that of other queries. The second holds, besides what the map
-    gets wrong, which queries happen to be hard: with few judged queries that is most of it.
-    """
+    """Agreement where there is a grade, with the reliability before and after calibration; `told` are `ece` and `ece_raw` at least."""
     has = given != NO_ANSWER
-    is_right, others = (truth == given)[has], {"raw": raw[has], "new_queries": by_query[has]}
+    told, is_right = {name: each[has] for name, each in told.items()}, (truth == given)[has]
     return {
-        **agreement_report(truth[has], given[has], by_pair[has], queries[has], guideline, seed, others),
+        **agreement_report(truth[has], given[has], told, queries[has], guideline, seed),
         "without_grade": int((~has).sum()),
-        "reliability_before": reliability(raw[has], is_right),
-        "reliability_after": reliability(by_pair[has], is_right),
+        "reliability_before": reliability(told["ece_raw"], is_right),
+        "reliability_after": reliability(told["ece"], is_right),
     }
 
 
 def _of(settled: Settled, grades: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """(n,) of some (n, s) confidence that of the grade that was settled on: of the stage that settled it, or the greatest of its voters."""
     is_settler = np.arange(grades.shape[1]) == settled.stage[:, None]
-    gave: np.ndarray = (grades == settled.grade[:, None]) & (is_settler | (settled.stage[:, None] < 0))
-    told: np.ndarray = np.where(gave, confidence, 0.0).max(axis=1)
-    return told
-
-
-def _named(settled: Settled, names: Sequence[str]) -> np.ndarray:
-    """(n,) who settled each pair."""
-    by: np.ndarray = np.array([*names, "nobody", VOTE_NAME], dtype=object)[settled.stage]  # NOBODY is -2, VOTE is -1
-    return by
+    gave = (grades == settled.grade[:, None]) & (is_settler | (settled.stage[:, None] < 0))
+    return np.asarray(np.where(gave, confidence, 0.0).max(axis=1))

@@ -9,14 +9,12 @@ twentieth of a stage's confidences, "always" and "never") are measured: fine eno
 labels by heart. The agreement of the choice is still that of the best of many, so a report measures it on other queries.
 """
 
-from __future__ import annotations
-
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from whetstone.grading.calibration import NO_ANSWER, Calibration
 from whetstone.platform.errors import WhetstoneError
@@ -27,6 +25,7 @@ NOBODY = -2  # as `stage`: no stage answered
 ALWAYS, NEVER = 0.0, 2.0  # thresholds that every answer reaches, or none
 PAPER_THRESHOLDS = (0.85, 0.80, 0.75)  # [A2]; further stages as the last
 MOST_QUANTILES, MOST_COMBINATIONS = 20, 200_000
+BLOCK = 64  # pairs
 ROUNDING = 1e-9  # of a share that is computed
 
 Ask = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -64,8 +63,8 @@ class Choice(NamedTuple):
     is_met: bool
 
 
-def settle(grades: np.ndarray, confidence: np.ndarray, thresholds: Sequence[float]) -> Settled:
-    """Settle pairs from all the answers at hand, (n, s) each; `thresholds` (s,)."""
+def settle(grades: np.ndarray, confidence: np.ndarray, thresholds: npt.ArrayLike) -> Settled:
+    """Settle pairs from all the answers at hand, (n, s) each; `thresholds` (s,) or (n, s)."""
     is_sure = _is_sure(grades, confidence, thresholds)
     winner = vote(grades)
     stage = np.where(is_sure.any(axis=1), is_sure.argmax(axis=1), np.where(winner == NO_ANSWER, NOBODY, VOTE))
@@ -78,7 +77,7 @@ def settle(grades: np.ndarray, confidence: np.ndarray, thresholds: Sequence[floa
     )
 
 
-def asked(grades: np.ndarray, confidence: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+def asked(grades: np.ndarray, confidence: np.ndarray, thresholds: npt.ArrayLike) -> np.ndarray:
     """(n, s) whether a pair is asked at a stage: no stage before it was sure. The cost of a cascade follows from it."""
     is_open = ~np.logical_or.accumulate(_is_sure(grades, confidence, thresholds), axis=1)
     return np.column_stack([np.full(len(is_open), True), is_open[:, :-1]])
@@ -99,11 +98,8 @@ def run_cascade(
     `ask(stage, positions (m,))` gives (m,) grades and (m,) raw confidences. Positions come least sure first: ascending by the calibrated
     confidence of the pair's latest answer (0 without any), then by position; so a budget that ends early is spent where it helps most.
 
-    Returns:
-        Settled, grades (n, s) and calibrated confidence (n, s); NO_ANSWER and 0 where a stage was not asked.
-
-    Raises:
-        WhetstoneError: A stage gives another number of answers than it was asked for.
+    Returns Settled, grades (n, s) and calibrated confidence (n, s), NO_ANSWER and 0 where a stage was not asked. WhetstoneError: a stage
+    gives another number of answers than it was asked for.
     """
     grades, confidence = np.full((n, len(names)), NO_ANSWER), np.zeros((n, len(names)))
     open_pairs, latest = np.arange(n), np.zeros(n)
@@ -122,15 +118,14 @@ def run_cascade(
 
 
 def parse_target(text: str) -> Target:
-    """Read 'paper', 'agreement:0.92' or 'cost:0.5' (shares 0..1); anything else is a WhetstoneError."""
-    kind, _, value = text.strip().partition(":")
-    try:
-        share = float(value) if value else None
-    except ValueError:
-        share = math.nan
-    if (kind == "paper" and text.strip() == kind) or (kind in ("agreement", "cost") and share is not None and 0.0 <= share <= 1.0):
-        return Target(kind, share or 0.0)
-    raise WhetstoneError(f"cascade: the target {text!r} is none; write 'paper', 'agreement:0.92' or 'cost:0.5' (shares from 0 to 1)")
+    """Read 'paper', 'agreement:0.92' or 'cost:0.5' (shares 0..1), which is what the setting takes."""
+    kind, _, value = text.partition(":")
+    return Target(kind, float(value or 0.0))
+
+
+def paper_thresholds(stages: int) -> tuple[float, ...]:
+    """Those of [A2]; stages beyond its three have the last one's."""
+    return tuple(PAPER_THRESHOLDS[min(stage, len(PAPER_THRESHOLDS) - 1)] for stage in range(stages))
 
 
 def choose_thresholds(grades: np.ndarray, confidence: np.ndarray, truth: np.ndarray, costs: Sequence[float], target: Target) -> Choice:
@@ -138,21 +133,10 @@ def choose_thresholds(grades: np.ndarray, confidence: np.ndarray, truth: np.ndar
 
     'agreement' takes the cheapest combination that agrees enough, 'cost' the one that agrees best among those cheap enough; of equals
     the cheaper, then the one that agrees better, then the lower thresholds from the first stage on. Confidence should be cross-fitted.
-
-    Raises:
-        WhetstoneError: No pairs, shapes that don't fit, or a cost that is negative or no number.
     """
-    grades, confidence, truth, prices = np.asarray(grades), np.asarray(confidence), np.asarray(truth), np.asarray(costs, dtype=float)
-    if not grades.size or confidence.shape != grades.shape or (len(truth), len(prices)) != grades.shape:
-        raise WhetstoneError(
-            f"cascade: thresholds need pairs with answers of the same shape, got grades {grades.shape}, confidence {confidence.shape}, "
-            f"{len(truth)} human grades and {len(prices)} costs"
-        )
-    if not (np.isfinite(prices) & (prices >= 0)).all():
-        raise WhetstoneError(f"cascade: a stage's cost a pair must be dollars from 0 up, got {prices.tolist()}")
-    stages = grades.shape[1]
+    prices, stages = np.asarray(costs, dtype=float), grades.shape[1]
     if target.kind == "paper":
-        grid = [np.array([PAPER_THRESHOLDS[min(stage, len(PAPER_THRESHOLDS) - 1)]]) for stage in range(stages)]
+        grid = [np.array([limit]) for limit in paper_thresholds(stages)]
     else:
         count = min(MOST_QUANTILES, int(MOST_COMBINATIONS ** (1 / stages)))
         grid = [_grid(confidence[grades[:, stage] != NO_ANSWER, stage], count) for stage in range(stages)]
@@ -178,35 +162,26 @@ def _grid(confidence: np.ndarray, count: int) -> np.ndarray:
 def _measure(
     grades: np.ndarray, confidence: np.ndarray, truth: np.ndarray, prices: np.ndarray, grid: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Agreement and dollars a pair of every combination of thresholds, in C order, without a loop over combinations.
+    """Agreement and dollars a pair of every combination of thresholds, in C order; block by block, for memory.
 
-    A pair's cell counts at each stage how many of the grid's thresholds it reaches; a stage with threshold number t settles the cells
-    above t, so sums over cells up to t (cumulative tables) tell what is open, and what is right of that which is settled.
+    A stage's thresholds lie along an axis of their own, behind that of the pairs.
     """
     n, stages = grades.shape
-    combinations = [len(values) for values in grid]
-    reached = [np.searchsorted(values, confidence[:, stage], side="right") for stage, values in enumerate(grid)]
-    cells = np.where(grades == NO_ANSWER, 0, np.column_stack(reached))
-    right, cost = np.zeros(combinations), np.zeros(combinations)
-
-    def open_after(stage: int, weights: np.ndarray) -> np.ndarray:
-        """(thresholds to `stage` inclusive, the last one + 1) sum of weights of pairs that none of them settled."""
-        sizes = [count + 1 for count in combinations[: stage + 1]]
-        flat = np.ravel_multi_index(tuple(cells[:, : stage + 1].T), sizes)
-        table = np.bincount(flat, weights, np.prod(sizes)).reshape(sizes)
-        for axis in range(stage + 1):
-            table = table.cumsum(axis)
-        return table[(slice(-1),) * stage]
-
-    for stage in range(stages):
-        later = (...,) + (None,) * (stages - stage - 1)
-        open_right = open_after(stage, grades[:, stage] == truth)
-        right += (open_right[..., -1:] - open_right[..., :-1])[later]
-        cost += open_after(stage, np.ones(n))[..., -1:][later] * prices[stage]
-    right += open_after(stages - 1, vote(grades) == truth)[..., :-1]
+    limits = np.meshgrid(*grid, indexing="ij", sparse=True)
+    right, asked_at = np.zeros([len(values) for values in grid]), [np.zeros(1)] * stages
+    for rows in np.array_split(np.arange(n), -(-n // BLOCK)):
+        is_open = np.full((len(rows), *[1] * stages), True)
+        for stage in range(stages):
+            sure = np.where(grades[rows, stage] == NO_ANSWER, -1.0, confidence[rows, stage])
+            is_sure = sure.reshape(is_open.shape[:1] + (1,) * stages) >= limits[stage]
+            asked_at[stage] = asked_at[stage] + is_open.sum(axis=0)
+            right += (is_open & is_sure)[grades[rows, stage] == truth[rows]].sum(axis=0)
+            is_open = is_open & ~is_sure
+        right += is_open[vote(grades[rows]) == truth[rows]].sum(axis=0)
+    cost = np.broadcast_to(sum(count * price for count, price in zip(asked_at, prices, strict=True)), right.shape)
     return right.ravel() / n, cost.ravel() / n
 
 
-def _is_sure(grades: np.ndarray, confidence: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+def _is_sure(grades: np.ndarray, confidence: np.ndarray, thresholds: npt.ArrayLike) -> np.ndarray:
     """(n, s) whether a stage answered with enough confidence."""
     return np.asarray((grades != NO_ANSWER) & (confidence >= np.asarray(thresholds, dtype=float)))

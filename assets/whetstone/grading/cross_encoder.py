@@ -25,9 +25,9 @@ from datasets import Dataset
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
+from sklearn.metrics import f1_score
 from transformers import EarlyStoppingCallback, ProgressCallback, set_seed
 
-from whetstone.grading.agreement import accuracy, agreement, macro_f1
 from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.compute import map_batches
@@ -52,13 +52,10 @@ def train_cross_encoder(
     Weighted cross entropy, AdamW, 10 % warm-up to `LEARNING_RATE`, linear decay, bf16 autocast where the hardware has it. Run i has the
     seed `seed` + i and sets its own queries aside.
 
-    Returns:
-        `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`, see `agreement.agreement`), `loss`
-        (list of epoch, loss) and `curve` (list of epoch, loss, accuracy, macro_f1); `spread` of the runs' accuracy and macro F1 (least,
-        greatest), `pairs`. Without judgments nothing is trained, and `absent` says so.
-
-    Raises:
-        WhetstoneError: A grade that the guideline doesn't have.
+    Returns `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`: pairs, majority_accuracy, loss,
+    accuracy, macro_f1), `loss` (list of epoch, loss) and `curve` (list of epoch, loss, accuracy, macro_f1); `spread` of the runs' accuracy
+    and macro F1 (least, greatest), `pairs`. Without judgments nothing is trained, and `absent` says so. WhetstoneError: a grade that the
+    guideline doesn't have.
     """
     queries = np.sort(judged["query_id"].unique())
     if len(queries) < 2:
@@ -92,7 +89,8 @@ def _train_one(
     model = CrossEncoder(str(base), num_labels=levels, device=device, local_files_only=True)
     model.max_seq_length = min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)  # a base may have fewer positions
     check = _Check(held_out, held_places, device)
-    check_steps = max(1, -(-len(train) // BATCH_SIZE) // CHECKS_PER_EPOCH)
+    steps = max(1, -(-len(train) // BATCH_SIZE) // CHECKS_PER_EPOCH)
+    each_check = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": steps, "save_steps": steps, "logging_steps": steps}
     with tempfile.TemporaryDirectory(prefix="whetstone-") as scratch:
         trainer = CrossEncoderTrainer(
             model=model,
@@ -106,16 +104,12 @@ def _train_one(
                 use_cpu=device == "cpu",
                 seed=seed,
                 data_seed=seed,
-                eval_strategy="steps",
-                eval_steps=check_steps,
-                save_strategy="steps",
-                save_steps=check_steps,
                 save_total_limit=1,
                 save_only_model=True,
                 load_best_model_at_end=True,
                 metric_for_best_model=check.primary_metric,
                 greater_is_better=check.greater_is_better,
-                logging_steps=check_steps,
+                **each_check,
                 report_to="none",
             ),
             train_dataset=Dataset.from_dict({"query": train["query"].tolist(), "text": train["text"].tolist(), "label": places}),
@@ -127,14 +121,13 @@ def _train_one(
         trainer.add_callback(_Progress)
         trainer.train()
     model.save_pretrained(str(folder), create_model_card=False)
-    probabilities = _probabilities(model, held_out, device)
-    grades, log = np.array(guideline.grades), trainer.state.log_history
-    curve = {name: f"eval_{name}" for name in ("loss", "accuracy", "macro_f1")}
+    log, curve = trainer.state.log_history, ("loss", "accuracy", "macro_f1")
+    most = np.bincount(held_places).max() / len(held_places)
     return {
         "seed": seed,
-        "held_out": agreement(grades[held_places], grades[probabilities.argmax(axis=1)], probabilities.max(axis=1), guideline),
+        "held_out": {"pairs": len(held_out), "majority_accuracy": float(most), **check(model)},
         "loss": [{"epoch": row["epoch"], "loss": row["loss"]} for row in log if "loss" in row],
-        "curve": [{"epoch": r["epoch"], **{name: r[key] for name, key in curve.items()}} for r in log if "eval_accuracy" in r],
+        "curve": [{"epoch": r["epoch"], **{name: r[f"eval_{name}"] for name in curve}} for r in log if "eval_accuracy" in r],
     }
 
 
@@ -148,26 +141,22 @@ class CrossEncoderAnnotator(Local):
 
         A model with another number of classes than the guideline has levels is a WhetstoneError when it is asked.
         """
-        self._folder, self._device, self._levels = folder, device, guideline
-        self._grades = np.array(guideline.grades)
-        self.version = version
+        self._folder, self._device, self._guideline, self.version = folder, device, guideline, version
 
     @cached_property
     def _models(self) -> list[CrossEncoder]:
         """Loaded when somebody asks: most of the time the ledger knows all the answers."""
         runs = sorted(run for run in self._folder.iterdir() if run.is_dir())
         models = [CrossEncoder(str(run), device=self._device, local_files_only=True) for run in runs]
-        if {model.num_labels for model in models} != {len(self._grades)}:
-            raise WhetstoneError(
-                f"cross-encoder in {self._folder}: it has other classes than guideline '{self._levels.name}' has levels "
-                f"({len(self._grades)}); train it anew"
-            )
+        if {model.num_labels for model in models} != {levels := len(self._guideline.levels)}:
+            other = f"other classes than guideline '{self._guideline.name}' has levels ({levels})"
+            raise WhetstoneError(f"cross-encoder in {self._folder}: it has {other}; train it anew")
         return models
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
         probabilities = np.mean([_probabilities(model, pairs, self._device) for model in self._models], axis=0)
-        return make_answers(pairs, self._grades[probabilities.argmax(axis=1)], probabilities.max(axis=1))
+        return make_answers(pairs, np.array(self._guideline.grades)[probabilities.argmax(axis=1)], probabilities.max(axis=1))
 
 
 class _Progress(ProgressCallback):
@@ -186,14 +175,11 @@ class _Check(BaseEvaluator):
         self._rows, self._places, self._device = rows, np.array(places), device
 
     def __call__(self, model: CrossEncoder, *_: Any, **__: Any) -> dict[str, float]:
-        probabilities = _probabilities(model, self._rows, self._device)
-        answer, loss = probabilities.argmax(axis=1), _cross_entropy(probabilities, self._places)
-        return {"loss": loss, "accuracy": accuracy(self._places, answer), "macro_f1": macro_f1(self._places, answer)}
-
-
-def _cross_entropy(probabilities: np.ndarray, places: Sequence[int] | np.ndarray) -> float:
-    likelihood = probabilities[np.arange(len(places)), places]
-    return float(-np.log(np.maximum(likelihood, 1e-12)).mean())
+        probabilities, places = _probabilities(model, self._rows, self._device), self._places
+        answers, likelihood = probabilities.argmax(axis=1), probabilities[np.arange(len(places)), places]
+        macro_f1 = f1_score(places, answers, average="macro", zero_division=0)
+        loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
+        return {"loss": loss, "accuracy": float((answers == places).mean()), "macro_f1": float(macro_f1)}
 
 
 def _probabilities(model: CrossEncoder, rows: pd.DataFrame, device: str) -> np.ndarray:

@@ -27,12 +27,10 @@ def examination_exponent(engagement: pd.DataFrame, grades: pd.DataFrame) -> floa
     The a_grade are solved for (exp(a_g) = clicks_g / exposure_g), which leaves a concave likelihood in eta alone; its derivative is
     sum_g clicks_g * E_g[log rank] - sum_i clicks_i * log(rank_i), where E_g weighs the pairs of a grade by their exposure.
 
-    Args:
-        engagement: query_id, product_id, impressions, clicks, mean_rank (from 1, may be null); one row a pair.
-        grades: query_id, product_id, grade; one row a pair. Pairs without a grade don't count.
+    `engagement` has query_id, product_id, impressions, clicks, mean_rank (from 1, may be null), one row a pair; `grades` query_id,
+    product_id, grade; pairs without a grade don't count.
 
-    Returns:
-        eta within `ETA_BOUNDS`, or None where the log can't tell it to `MAX_STANDARD_ERROR`: too few clicks, or ranks that don't vary.
+    Returns eta within `ETA_BOUNDS`, or None where the log can't tell it to `MAX_STANDARD_ERROR`: too few clicks, or ranks that don't vary.
     """
     log = _usable(engagement).merge(grades[[*PAIR_ID, "grade"]], on=PAIR_ID, validate="one_to_one")
     log_rank = np.log(log["mean_rank"].to_numpy(dtype=float))

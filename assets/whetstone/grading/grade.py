@@ -11,7 +11,7 @@ from whetstone.grading.calibrate import VOTE_NAME, Stage
 from whetstone.grading.calibration import NO_ANSWER
 from whetstone.grading.cascade import NOBODY, VOTE, run_cascade
 from whetstone.grading.guideline import Guideline
-from whetstone.grading.human import human_answers
+from whetstone.grading.human import split_judged
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
 GRADE_COLUMNS = [*PAIR_ID, "grade", "label", "confidence", "settled_by", "annotator_version", "cost_usd"]
@@ -38,26 +38,16 @@ def grade_pairs(
 ) -> Graded:
     """Grade n pairs (`PAIR_COLUMNS` and category, each once, the most worthwhile first).
 
-    Args:
-        pairs: what to grade.
-        judgments: query_id, product_id, grade, source; may hold other pairs too.
-        cascade: the stages in order, each with its calibration.
-        ledger: where answers are kept and new ones written.
-        guideline: what grades mean.
-        entry: on whose account new answers are booked.
+    `judgments` (query_id, product_id, grade, source) may hold other pairs; `cascade` are the stages in order, each with its calibration;
+    answers are kept in the `ledger`, new ones booked on `entry`.
 
-    Returns:
-        At most n rows with `GRADE_COLUMNS` in the order of `pairs`, and counts. `confidence` is calibrated, 1 for a human; `settled_by` is
-        human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought.
-
-    Raises:
-        WhetstoneError: Bad pairs, judgments or answers, or an annotator that gives no answer at all for now.
+    Returns at most n rows with `GRADE_COLUMNS` in the order of `pairs`, and counts. `confidence` is calibrated, 1 for a human; `settled_by`
+    is human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought. WhetstoneError: bad pairs, judgments
+    or answers, or an annotator that gives no answer at all for now.
     """
     check_pairs(pairs)
     ledger.create()  # even if nobody is asked: the report reads it
-    human = human_answers(pairs, judgments, guideline)
-    is_judged = pd.MultiIndex.from_frame(pairs[PAIR_ID]).isin(pd.MultiIndex.from_frame(human[PAIR_ID]))
-    asked = pairs[~is_judged].reset_index(drop=True)
+    human, asked = split_judged(pairs, judgments, guideline)
     stages = [_row("human", len(human), len(human)), *(_row(stage.name, 0, 0) for _, stage in cascade)]
     cost_usd = np.zeros(len(asked))
 
@@ -76,11 +66,10 @@ def grade_pairs(
         return answers["grade"].fillna(NO_ANSWER).to_numpy(dtype=int), answers["confidence"].to_numpy()
 
     names = [stage.name for _, stage in cascade]
+    grade, confidence, by = np.full(len(asked), NO_ANSWER), np.zeros(len(asked)), np.full(len(asked), NOBODY)
     if cascade:
-        settled, *_ = run_cascade(names, ask, [s.calibration for _, s in cascade], [s.threshold for _, s in cascade], len(asked))
-        grade, confidence, by = settled
-    else:
-        grade, confidence, by = np.full(len(asked), NO_ANSWER), np.zeros(len(asked)), np.full(len(asked), NOBODY)
+        limits = [stage.threshold for _, stage in cascade]
+        (grade, confidence, by), *_ = run_cascade(names, ask, [stage.calibration for _, stage in cascade], limits, len(asked))
     who = np.array([*names, "nobody", VOTE_NAME], dtype=object)[by]  # NOBODY is -2, VOTE is -1
     version = np.array([*(stage.version for _, stage in cascade), None, None], dtype=object)[by]
     machine = asked[PAIR_ID].assign(grade=grade, confidence=confidence, settled_by=who, annotator_version=version, cost_usd=cost_usd)

@@ -116,8 +116,6 @@ class Guideline(Declared):
 def load_guideline(name: str, folder: Path = FOLDER) -> Guideline:
     """Read a guideline by name: the file `<name>.yml` of a folder, by default the shipped ones.
 
-    Raises:
-        WhetstoneError: Unknown name (the message lists the known ones), a file that is not YAML, or a field that is missing, unknown
-            or out of range.
+    WhetstoneError: unknown name (the message lists the known ones), no YAML, or a field that is missing, unknown or out of range.
     """
     return load_named(Guideline, "guideline", name, folder)

@@ -30,6 +30,13 @@ def human_answers(pairs: pd.DataFrame, judgments: pd.DataFrame, guideline: Guide
     return answers.assign(annotator=HUMAN, annotator_version=judged["source"])
 
 
+def split_judged(pairs: pd.DataFrame, judgments: pd.DataFrame, guideline: Guideline) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The human answers of the pairs that were judged (`human_answers`), and the other pairs."""
+    human = human_answers(pairs, judgments, guideline)
+    is_judged = pd.MultiIndex.from_frame(pairs[PAIR_ID]).isin(pd.MultiIndex.from_frame(human[PAIR_ID]))
+    return human, pairs[~is_judged].reset_index(drop=True)
+
+
 def _first(judgments: pd.DataFrame) -> str:
     row = judgments.iloc[0]
     return f"query {row['query_id']!r}, product {row['product_id']!r}"

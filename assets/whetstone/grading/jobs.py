@@ -103,19 +103,9 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
     rows = plan_calibration(dev, annotators, room.ledger, guideline, settings.claude_batch_from)
     for category in categories or builder.history.categories:
-        candidates = warehouse.table("marts.grade_candidates", category)
-        judgments = warehouse.table("staging.judgments", category)
-        rows += plan_category(
-            category,
-            candidates,
-            judgments,
-            cascade,
-            shares_that_go_on(found) if known else {},
-            room.ledger,
-            guideline,
-            room.entry,
-            settings.claude_batch_from,
-        )
+        tables = (warehouse.table(table, category) for table in ("marts.grade_candidates", "staging.judgments"))
+        go_on = shares_that_go_on(found) if known else {}
+        rows += plan_category(category, *tables, cascade, go_on, room.ledger, guideline, room.entry, settings.claude_batch_from)
     table = totals(rows)
     usd, at_most = table["usd"].sum(), table["at_most_usd"].sum()
     by_category = pd.DataFrame(rows).groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()

@@ -155,7 +155,7 @@ class Ledger:
             return connection.execute(query, parameters or {}).df()
 
 
-def ledger_keys(pairs: pd.DataFrame, annotator: Named, guideline: Guideline) -> pd.DataFrame:
+def ledger_keys(pairs: pd.DataFrame, annotator: Named, guideline: Named) -> pd.DataFrame:
     """`IDENTITY` of each pair (query, text) for this annotator and guideline, index of `pairs`; hashes are SHA-256 in hex.
 
     The key hashes a JSON list of the two text hashes and the three names, so no two different quintuples share an encoding.

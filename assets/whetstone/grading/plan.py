@@ -6,8 +6,6 @@ go on to the next stage, from the held-out pairs of the calibration. `at_most_us
 by bytes and the longest answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +16,7 @@ from whetstone.grading.annotator import Annotator
 from whetstone.grading.calibrate import Stage
 from whetstone.grading.claude.annotator import ClaudeAnnotator
 from whetstone.grading.guideline import Guideline
-from whetstone.grading.human import human_answers
+from whetstone.grading.human import split_judged
 from whetstone.grading.ledger import Entry, Ledger, grade_through, ledger_keys
 
 COLUMNS = ["category", "stage", "pairs", "known", "settled", "to_buy", "tokens_in", "tokens_out", "usd", "at_most_usd"]
@@ -37,23 +35,13 @@ def plan_category(
 ) -> list[dict[str, Any]]:
     """What each stage has to do for a category: rows of `COLUMNS`, human first.
 
-    Args:
-        category: its name.
-        candidates: the pairs to grade (`PAIR_COLUMNS`).
-        judgments: human grades.
-        cascade: the stages in order; without a calibration nothing is settled by one.
-        go_on: share of the pairs put to a paid stage that it leaves to the next, by its name; 1 where it isn't known.
-        ledger: where answers are kept.
-        guideline: what grades mean.
-        entry: on whose account the answers of free stages are booked.
-        batch_from: fewer pairs than this go as plain messages, at full price.
+    `candidates` are the pairs to grade (`PAIR_COLUMNS`), `judgments` human grades, `cascade` the stages in order, where one without a
+    calibration settles nothing. `go_on` is the share of the pairs put to a paid stage that it leaves to the next, by its name; 1 where it
+    isn't known. Answers of free stages are kept in the `ledger` and booked on `entry`; fewer pairs than `batch_from` go as plain
+    messages, at full price.
     """
-    human = human_answers(candidates, judgments, guideline)
-    is_judged = pd.MultiIndex.from_frame(candidates[["query_id", "product_id"]]).isin(
-        pd.MultiIndex.from_frame(human[["query_id", "product_id"]])
-    )
+    human, open_pairs = split_judged(candidates, judgments, guideline)
     rows = [_row(category, "human", len(candidates), known=len(human), settled=len(human))]
-    open_pairs = candidates[~is_judged].reset_index(drop=True)
     weight = np.ones(len(open_pairs))  # chance that a pair gets as far as this stage
     for annotator, stage in cascade:
         if not len(open_pairs):

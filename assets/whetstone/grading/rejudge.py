@@ -3,8 +3,6 @@
 A correction is a row of the ledger of its own (annotator 'audit', version = the judge's name and version); the old rows stay.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -39,26 +37,18 @@ def audit_category(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Audit the grades of a category.
 
-    Args:
-        graded: its graded pairs: query_id, product_id, category, query, text, grade, label, settled_by.
-        engagement: its engagement.
-        log: the engagement of judged pairs of the whole shop, which examination by rank is estimated from...
-        human: ...with these human judgments of train and dev queries as a control for relevance.
-        judge: the strongest stage, or None where there is none.
-        ledger: where its answers are kept and corrections are written.
-        guideline: what grades mean.
-        entry: on whose account new answers are booked.
-        share: of the graded pairs that is sampled.
-        seed: of the sample and of the bootstrap.
+    `graded` are its graded pairs (query_id, product_id, category, query, text, grade, label, settled_by), `engagement` is its engagement.
+    `log` is the engagement of judged pairs of the whole shop, which examination by rank is estimated from, with the `human` judgments of
+    train and dev queries as a control for relevance. `judge` is the strongest stage, if there is any; its answers and the corrections
+    are kept in the `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
 
-    Returns:
-        The re-judged conflicts (`audit.supersede`, with `new_label`), and facts in plain values: those of `audit.audit_summary`,
-        eta, and sampled_machine, how many grades the sample's errors are of.
+    Returns the re-judged conflicts (`audit.supersede`, with `new_label`), and facts in plain values: those of `find_conflicts` and
+    `audit_summary`, examination_exponent, why_unanswered.
     """
     eta = examination_exponent(log, human)
     graded = graded.assign(is_sampled=in_sample(graded, seed, share))
-    conflicts = find_conflicts(graded, debiased(engagement, eta), guideline)
-    pairs = conflicts.rows[PAIR_ID].merge(graded[[*PAIR_ID, "query", "text", "category"]], on=PAIR_ID)
+    conflicts, facts = find_conflicts(graded, debiased(engagement, eta), guideline)
+    pairs = conflicts[PAIR_ID].merge(graded[[*PAIR_ID, "query", "text", "category"]], on=PAIR_ID)
     if judge and len(pairs):
         annotator, stage = judge
         answers = grade_through(ledger, annotator, pairs, guideline, entry)
@@ -66,7 +56,7 @@ def audit_category(
         answers["confidence"] = stage.calibration.apply(grades, answers["confidence"].to_numpy())
     else:
         answers = pd.DataFrame(columns=[*PAIR_ID, "grade", "confidence"], dtype=object)
-    audited = supersede(conflicts.rows, answers)
+    audited = supersede(conflicts, answers)
     audited["new_label"] = audited["new_grade"].map(guideline.labels).astype("Int64")
     corrected = audited[audited["supersedes"]]
     if judge and len(corrected):
@@ -74,11 +64,6 @@ def audit_category(
         corrector = Corrector("audit", f"{judge[0].name} {judge[0].version}")
         asked = asked.join(ledger_keys(asked, corrector, guideline))
         ledger.append(booked(asked, answers.assign(cost_usd=0.0, tokens_in=0, tokens_out=0), entry))  # its price is booked already
-    summary = audit_summary(graded, conflicts, audited, seed)
-    unanswered = answers["failure"].dropna() if "failure" in answers else pd.Series(dtype=object)
-    return audited, {
-        **{name: value["mean"] if isinstance(value, dict) else value for name, value in summary.items()},
-        "sampled_machine": summary["sample_error_before"]["count"],
-        "examination_exponent": eta,
-        "why_unanswered": unanswered.iloc[0] if len(unanswered) else None,
-    }
+    unanswered = answers["failure"].dropna().tolist() if "failure" in answers else []
+    facts |= {**audit_summary(graded, audited), "examination_exponent": eta, "why_unanswered": unanswered[0] if unanswered else None}
+    return audited, facts

@@ -1,7 +1,5 @@
 """What grading has to say in a report: agreement with humans, who settled how much, dollars, candidates, the audit, warnings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -77,7 +75,7 @@ def plots(found: Mapping[str, Any]) -> dict[str, bytes]:
         return {}
     return {
         "Confusion with human judgments": figure_png(confusion_figure(report)),
-        "Reliability": figure_png(reliability_figure(report["reliability_before"], report["reliability_after"])),
+        "Reliability": figure_png(reliability_figure(report)),
     }
 
 

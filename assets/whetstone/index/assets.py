@@ -1,5 +1,6 @@
-"""Wiring of serving: the champion's vectors and the USearch shard of each category."""
+"""Wiring of serving: the champion's vectors, the USearch shard of each category, and the thresholds of the hybrid search."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,13 @@ import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import artifact_name, asset, result
+from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.files import atomic_write
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
+
+THRESHOLDS = "thresholds.json"
 
 
 @asset(schema="models", group="index", kinds={"torch", "numpy"}, deps=["staging.products", "models.champion"])
@@ -72,4 +77,37 @@ def search_index(
     )
 
 
-ASSETS = [product_vectors, search_index]
+@asset(
+    schema="models",
+    group="index",
+    kinds={"python"},
+    deps=["marts.evaluation", "models.champion", "staging.products", "raw.judgments"],
+    by_category=False,
+)
+def search_thresholds(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
+) -> dg.MaterializeResult:
+    """The champion's cosine cut of each label and the weight of its cosines beside BM25, as evaluation chose them on dev queries."""
+    import pandas as pd
+
+    champion = registry_of(settings).require().champion
+    rows = warehouse.read("select thresholds from meta.thresholds where encoder = $encoder", {"encoder": champion.version})
+    if rows.empty:
+        raise WhetstoneError(f"evaluation has no thresholds for the champion {champion.version}; run `whetstone build --select evaluation`")
+    text = str(rows["thresholds"][0])
+
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / THRESHOLDS).write_text(text, encoding="utf-8")
+        return dict(json.loads(text))
+
+    made = artifacts.make("thresholds", {"thresholds": text}, write)
+    atomic_write(settings.root / THRESHOLDS, text.encode())  # a copy for whoever takes the index along
+    if reason := made.facts["reason"]:
+        context.log.warning("the hybrid search goes by ranks (RRF): %s", reason)
+    ndcg = pd.Series(made.facts["ndcg_by_weight"], dtype=float).to_string()
+    table = f"```\n{pd.DataFrame(made.facts['cuts']).T}\n\ndev ndcg@10 by weight of the cosine\n{ndcg}\n```"
+    shown = {"encoder": champion.name, "weight": made.facts["weight"], "reason": reason, "table": dg.MetadataValue.md(table)}
+    return result(artifact=made, metadata={**shown, "path": dg.MetadataValue.path(str(made.path / THRESHOLDS))})
+
+
+ASSETS = [product_vectors, search_index, search_thresholds]

@@ -32,7 +32,7 @@ def recall_at_10(
     shard = open_shard(artifacts.open(artifact_name(context.instance, "models.search_index", category)))
     queries = warehouse.table("staging.queries", category, "query_id, text")["text"].tolist()
     embedder = Embedder(registry_of(settings).require().champion, settings.root / "vectors", settings.device)
-    recall = recall_at(shard, vectors, product_ids, probes(embedder.texts(queries), vectors))
+    recall = recall_at(shard, vectors, product_ids, probes(embedder.queries(queries), vectors))
     return dg.AssetCheckResult(
         passed=recall >= settings.index_recall_floor,
         description=f"recall@10 is {recall:.4f}, the floor is {settings.index_recall_floor}",

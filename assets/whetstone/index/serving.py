@@ -3,7 +3,8 @@
 - champion: the champion encoder over the categories' shards (approximate)
 - base: the base encoder, exact search
 - bm25: BM25 over product texts
-- hybrid: reciprocal rank fusion of champion and bm25
+- hybrid: champion and bm25 blended by the thresholds and the weight that were measured for the champion
+- rrf: reciprocal rank fusion of champion and bm25
 
 Encoders, shards and vectors are opened when a system first needs them: a search by bm25 loads no encoder.
 """
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from whetstone.index.shard import Shard, open_shard, search
+from whetstone.index.thresholds import Thresholds, thresholds_of
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.registry import registry_of
@@ -27,7 +29,7 @@ from whetstone.retrieval.embedding import Embedder
 from whetstone.retrieval.fusion import rrf
 from whetstone.retrieval.vectors import Vectors
 
-SYSTEMS = ("champion", "base", "bm25", "hybrid")
+SYSTEMS = ("champion", "base", "bm25", "hybrid", "rrf")
 COLUMNS = ("query_index", "rank", "product_id", "title", "category", "score")
 
 
@@ -40,6 +42,7 @@ class Searcher:
     champion: Embedder
     base: Embedder
     settings: Settings
+    open_thresholds: Callable[[], Thresholds]
 
     def search(self, texts: Sequence[str], k: int, system: str = "champion", category: str | None = None) -> pd.DataFrame:
         """The k best products of every text by one of `SYSTEMS`, in one category or all; a blank text finds nothing.
@@ -57,9 +60,9 @@ class Searcher:
         asked = {f"{position:012d}": text for position, text in enumerate(texts) if text.strip()}
         if not asked:
             return pd.DataFrame(columns=list(COLUMNS))
-        if system == "hybrid":
-            depth = max(k, self.settings.depth)
-            run = rrf([self._run(part, asked, depth, category) for part in ("champion", "bm25")], depth=k)
+        if system in ("hybrid", "rrf"):
+            lexical, dense = (self._run(part, asked, max(k, self.settings.depth), category) for part in ("bm25", "champion"))
+            run = self._thresholds.fuse(lexical, dense, k) if system == "hybrid" else rrf([lexical, dense], k)
         else:
             run = self._run(system, asked, k, category)
         rows = pd.Index(self.products["product_id"]).get_indexer(pd.Index(run["product_id"]))
@@ -80,31 +83,41 @@ class Searcher:
         return shards
 
     @cached_property
+    def _thresholds(self) -> Thresholds:
+        thresholds, version = self.open_thresholds(), self.champion.encoder.version
+        if thresholds.encoder != version:
+            made = f"the thresholds were measured for encoder {thresholds.encoder}, the champion is {version}"
+            raise WhetstoneError(f"{made}; run `whetstone build --select search_thresholds`")
+        return thresholds
+
+    @cached_property
     def _base_rows(self) -> Vectors:
         return self.base.products(self.products)
 
     def _run(self, system: str, asked: Mapping[str, str], k: int, category: str | None) -> pd.DataFrame:
-        """The run of one system (not hybrid) for these texts by query_id."""
+        """The run of one system (hybrids aside) for these texts by query_id."""
         query_ids, texts = list(asked), list(asked.values())
         if system == "champion":
             if category is not None and category not in self._shards:
                 raise WhetstoneError(f"category {category!r} has no index: run `whetstone build --select search_index`")
             shards = list(self._shards.values()) if category is None else [self._shards[category]]
-            return search(shards, self.champion.texts(texts), query_ids, k)
+            return search(shards, self.champion.queries(texts), query_ids, k)
         members: slice | npt.NDArray[np.intp] = slice(None)
         if category is not None:
             members = np.flatnonzero(self.products["category"] == category)
         product_ids = self.products["product_id"].iloc[members].tolist()
         if system == "base":
-            return exact_search(self.base.texts(texts), self._base_rows[members], query_ids, product_ids, k)
+            return exact_search(self.base.queries(texts), self._base_rows[members], query_ids, product_ids, k)
         product_texts = self.products["text"].iloc[members].tolist()
         return bm25_run(product_texts, product_ids, texts, query_ids, k, k1=self.settings.bm25_k1, b=self.settings.bm25_b)
 
 
-def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame], shard_names: Mapping[str, str]) -> Searcher:
+def open_searcher(
+    settings: Settings, read: Callable[[str], pd.DataFrame], shard_names: Mapping[str, str], thresholds_name: Callable[[], str]
+) -> Searcher:
     """A searcher over the last build: `read` maps a SELECT of the warehouse to its rows, `shard_names` a category to its artifact's name.
 
-    WhetstoneError: nothing was built yet.
+    `thresholds_name` gives that of the thresholds' artifact, and is asked by the hybrid alone. WhetstoneError: nothing was built yet.
     """
     if not shard_names:
         raise WhetstoneError(f"no search index was built for source {settings.source} in {settings.home}; run `whetstone build`")
@@ -116,4 +129,5 @@ def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame], shard
         champion,
         base,
         settings,
+        lambda: thresholds_of(artifacts.open(thresholds_name()).facts),
     )

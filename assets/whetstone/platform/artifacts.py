@@ -74,8 +74,7 @@ class Artifacts:
         for file, expected in ((path / name, expected) for name, expected in files.items()):
             if not file.is_file():
                 return f"{file} is missing"
-            state = file.stat()
-            if _sha256(file, state.st_size, state.st_mtime_ns, state.st_ino) != expected:
+            if _sha256(file, (state := file.stat()).st_size, state.st_mtime_ns, state.st_ino) != expected:
                 return f"{file} is damaged (its SHA-256 is not the manifest's)"
         return None
 

@@ -118,11 +118,7 @@ def with_settings(definition: dg.AssetsDefinition, settings: Any) -> dg.AssetsDe
 
 
 def artifact_name(instance: dg.DagsterInstance, table: str, partition: str | None = None) -> str:
-    """`kind/version` of the artifact that an asset (partition) made last.
-
-    Raises:
-        WhetstoneError: it was never made.
-    """
+    """`kind/version` of the artifact that an asset (partition) made last; WhetstoneError: it was never made."""
     names = artifact_names(instance, table)
     if partition not in names:
         raise WhetstoneError(f"{table}{f'[{partition}]' if partition else ''} was never built; run `whetstone build`")
@@ -132,10 +128,5 @@ def artifact_name(instance: dg.DagsterInstance, table: str, partition: str | Non
 def artifact_names(instance: dg.DagsterInstance, table: str) -> dict[str | None, str]:
     """The same for every registered category (None for an asset without categories)."""
     history = History(instance)
-    latest = history.latest(key_of(table))
-    registered = {None, *history.categories}
-    return {
-        partition: made.tags[ARTIFACT_TAG].replace(".", "/", 1)
-        for partition, made in latest.items()
-        if partition in registered and ARTIFACT_TAG in made.tags
-    }
+    made = {place: each.tags.get(ARTIFACT_TAG) for place, each in history.latest(key_of(table)).items()}
+    return {place: tag.replace(".", "/", 1) for place, tag in made.items() if tag and place in {None, *history.categories}}

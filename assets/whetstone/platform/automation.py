@@ -32,13 +32,8 @@ NIGHTLY_IF_CHANGED = (
 
 def automation_sensor() -> dg.AutomationConditionSensorDefinition:
     """Dagster's automation for every asset. No backfills: with dynamic partitions they die in 1.13 and are slower."""
-    return dg.AutomationConditionSensorDefinition(
-        "default_automation_condition_sensor",
-        target=dg.AssetSelection.all(),
-        emit_backfills=False,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
-    )
+    how: dict[str, Any] = {"emit_backfills": False, "default_status": dg.DefaultSensorStatus.RUNNING, "minimum_interval_seconds": 30}
+    return dg.AutomationConditionSensorDefinition("default_automation_condition_sensor", target=dg.AssetSelection.all(), **how)
 
 
 def sweep_sensor() -> dg.SensorDefinition:

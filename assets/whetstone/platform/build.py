@@ -25,7 +25,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass
 class Outcome:
-    """What a build did: places built, places that needed nothing, and failures with their message."""
+    """What a build did: places built, places that needed nothing, failures with their message, and what waits for what."""
 
     built: set[Place] = field(default_factory=set)
     up_to_date: set[Place] = field(default_factory=set)
@@ -45,11 +45,8 @@ class Builder:
         self, definitions: dg.Definitions, instance: dg.DagsterInstance, artifacts: Artifacts, warehouse: Warehouse | None = None
     ) -> None:
         self.job = definitions.resolve_implicit_global_asset_job_def()
-        self.graph = Graph(definitions.resolve_asset_graph())
-        self.instance = instance
-        self.artifacts = artifacts
-        self.warehouse = warehouse
-        self.history = History(instance)
+        self.graph, self.history = Graph(definitions.resolve_asset_graph()), History(instance)
+        self.instance, self.artifacts, self.warehouse = instance, artifacts, warehouse
         self.name = f"build-{secrets.token_hex(6)}"  # whose budget its runs spend
 
     def stale(self) -> list[Stale]:
@@ -59,40 +56,29 @@ class Builder:
     def selected(self, select: str | None, categories: list[str] | None) -> set[Place]:
         """The places that a selection names.
 
-        Args:
-            select: comma-separated asset names, each with an optional `+` before (its ancestors) or behind (its descendants),
-                or `group:NAME`; None for everything.
-            categories: only these partitions; unpartitioned assets stay in.
+        `select` are comma-separated asset names, each with an optional `+` before (its ancestors) or behind (its descendants), or
+        `group:NAME`; None for everything. `categories` are the only partitions wanted; unpartitioned assets stay in.
         """
-        unknown = sorted(set(categories or []) - set(self.history.categories))
-        if unknown:
-            raise WhetstoneError(
-                f"unknown category {', '.join(unknown)}; the catalog has {', '.join(self.history.categories) or 'none yet'}"
-            )
+        if unknown := sorted(set(categories or []) - set(self.history.categories)):
+            known = ", ".join(self.history.categories) or "none yet"
+            raise WhetstoneError(f"unknown category {', '.join(unknown)}; the catalog has {known}")
         keys = self._keys(select) if select else set(self.graph.nodes)
         places = [p for node in self.graph.nodes.values() if node.key in keys for p in self.graph.places(node, self.history.categories)]
         return {p for p in places if not categories or p[1] is None or p[1] in categories}
 
     def _keys(self, select: str) -> set[dg.AssetKey]:
-        by_name = {name: key for key in self.graph.nodes for name in (key.path[-1], table_of(key), key.to_user_string())}
+        named = {name: {key} for key in self.graph.nodes for name in (key.path[-1], table_of(key), key.to_user_string())}
+        for key in self.graph.nodes:
+            named.setdefault(f"group:{self.job.asset_layer.asset_graph.get(key).group_name}", set()).add(key)
         chosen: set[dg.AssetKey] = set()
-        if not select.strip(" ,"):
-            raise WhetstoneError(
-                f"--select {select!r} names nothing; assets are {', '.join(sorted(key.path[-1] for key in self.graph.nodes))}"
-            )
-        groups = self.job.asset_layer.asset_graph
-        for term in filter(None, (t.strip() for t in select.split(","))):
-            name = term.strip("+")
-            if name.startswith("group:"):
-                keys = {k for k in self.graph.nodes if groups.get(k).group_name == name[len("group:") :]}
-            else:
-                keys = {by_name[name]} if name in by_name else set()
-            if not keys:
+        terms = [term.strip() for term in select.split(",") if term.strip()]
+        for term in terms or [select]:
+            if (name := term.strip("+")) not in named:
                 known = ", ".join(sorted(key.path[-1] for key in self.graph.nodes))
-                raise WhetstoneError(f"--select {term}: no asset or group has that name; assets are {known}")
-            chosen |= keys
-            chosen |= self._related(keys, up=True) if term.startswith("+") else set()
-            chosen |= self._related(keys, up=False) if term.endswith("+") else set()
+                raise WhetstoneError(f"--select {term!r} names nothing: no asset or group is called so; assets are {known}")
+            chosen |= named[name]
+            chosen |= self._related(named[name], up=True) if term.startswith("+") else set()
+            chosen |= self._related(named[name], up=False) if term.endswith("+") else set()
         return chosen
 
     def _related(self, keys: set[dg.AssetKey], up: bool) -> set[dg.AssetKey]:
@@ -107,8 +93,7 @@ class Builder:
 
     def run(self, select: str | None = None, categories: list[str] | None = None) -> Outcome:
         """Build the selected places until none of them is stale or all that are left are held back."""
-        wanted = self.selected(select, categories)
-        outcome = Outcome()
+        wanted, outcome = self.selected(select, categories), Outcome()
         while True:
             stale = {s.place for s in self.stale()}
             todo = (stale & wanted) - outcome.attempted
@@ -119,7 +104,9 @@ class Builder:
             for partition in [None] if None in groups else sorted(groups, key=str):
                 self._execute(partition, groups[partition], outcome)
         left = (stale & wanted) - set(outcome.failed)
-        outcome.held_back = {p: self._waits_for(p, stale) for p in sorted(left, key=name_of)}
+        for place in sorted(left, key=name_of):
+            inputs = self.graph.inputs(place, self.history.categories)
+            outcome.held_back[place] = ", ".join(name_of(each) for each in inputs if each in stale)
         outcome.up_to_date = wanted - outcome.built - set(outcome.failed) - set(outcome.held_back)
         return outcome
 
@@ -150,17 +137,9 @@ class Builder:
     def _was_built(self, place: Place) -> bool:
         return place[1] in self.history.latest(place[0])
 
-    def _waits_for(self, place: Place, stale: set[Place]) -> str:
-        return ", ".join(name_of(i) for i in self.graph.inputs(place, self.history.categories) if i in stale)
-
     def _execute(self, partition: str | None, keys: list[dg.AssetKey], outcome: Outcome) -> None:
-        run = self.job.get_subset(asset_selection=set(keys)).execute_in_process(
-            instance=self.instance,
-            partition_key=partition,
-            raise_on_error=False,
-            run_config=QUIET,
-            tags={BUILD_TAG: self.name},
-        )
+        job, tags = self.job.get_subset(asset_selection=set(keys)), {BUILD_TAG: self.name}
+        run = job.execute_in_process(QUIET, self.instance, partition, raise_on_error=False, tags=tags)
         for key in keys:
             self.history.forget(key)
         if not run.success:
@@ -169,15 +148,13 @@ class Builder:
         outcome.built |= {(key, partition) for key in made}
         for evaluation in run.get_asset_check_evaluations():
             if evaluation.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
-                self._fail(
-                    (evaluation.asset_key, partition), f"check {evaluation.check_name}: {evaluation.description or 'did not pass'}", outcome
-                )
+                said = f"check {evaluation.check_name}: {evaluation.description or 'did not pass'}"
+                self._fail((evaluation.asset_key, partition), said, outcome)
         steps = {handle: key for key in keys for handle in ("__".join(key.path), check_step(table_of(key)))}
         for event in run.all_events:
             if event.is_step_failure and (failed := steps.get(event.step_key or "")):
                 error = event.step_failure_data.error
-                cause = error.cause if error and error.cause else error
-                message = (cause.message if cause else "failed").strip()
+                message = ((error.cause or error).message if error else "failed").strip()
                 if "DagsterAssetCheckFailedError" not in message:
                     self._fail((failed, partition), message, outcome)
         if not run.success and not outcome.attempted & set(outcome.failed):

@@ -1,7 +1,5 @@
 """The one place through which maps over rows go (encode, score, grade): local by default, the seam for a cluster later."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -20,8 +18,7 @@ def map_batches(
     is none. ValueError: a batch came back with another number of results than it had items.
     """
     results: list[Result] = []
-    starts = range(0, len(items), batch_size)
-    for start in tqdm(starts, desc=describe, disable=describe is None, leave=False):
+    for start in tqdm(range(0, len(items), batch_size), desc=describe, disable=describe is None, leave=False):
         batch = items[start : start + batch_size]
         results.extend(function(batch))
         if len(results) != start + len(batch):

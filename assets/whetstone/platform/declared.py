@@ -1,7 +1,5 @@
 """Declarations: YAML files that a pydantic model validates (contracts, sources, guidelines, recipes); errors name file and field."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TypeVar
 

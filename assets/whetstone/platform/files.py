@@ -1,7 +1,5 @@
 """Files and folders that are either whole or not there: written beside their place, then renamed into it."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os
@@ -53,8 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def exclusive(path: Path, otherwise: str | None = None) -> Iterator[None]:
     """Hold a lock file while inside; it is free again when the process ends, however it ends.
 
-    Raises:
-        WhetstoneError: another process holds it; `otherwise` says what that means. Without it this waits instead.
+    WhetstoneError: another process holds it; `otherwise` says what that means. Without it this waits instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

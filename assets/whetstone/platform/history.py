@@ -15,14 +15,9 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
 from whetstone.platform.artifacts import fingerprint
 
-CHUNK = 500
-"""Storage ids a query: SQLite takes a limited number of variables."""
-
-TAG_LENGTH = 32
-"""Versions are kept as tags, which Dagster cuts off at 63 characters."""
-
-NEVER = "never"
-"""The version of what was not made yet."""
+CHUNK = 500  # storage ids a query: SQLite takes a limited number of variables
+TAG_LENGTH = 32  # versions are kept as tags, which Dagster cuts off at 63 characters
+NEVER = "never"  # the version of what was not made yet
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,3 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partiti
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*include_sources.*")
 
 CATEGORIES = dg.DynamicPartitionsDefinition(name="category")
-
-
-def categories(instance: dg.DagsterInstance) -> list[str]:
-    """The registered category slugs, sorted."""
-    return sorted(instance.get_dynamic_partitions("category"))

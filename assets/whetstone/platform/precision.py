@@ -3,8 +3,6 @@
 On processors without AMX or avx512_bf16, half precision is about a hundred times slower than fp32, so the flags decide.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path

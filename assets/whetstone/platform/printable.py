@@ -1,7 +1,5 @@
 """Text of a shop on one line of a terminal or a page: any character may stand in it, none may do anything."""
 
-from __future__ import annotations
-
 
 def printable(text: str, width: int | None = None) -> str:
     """Every character that isn't printable, such as a terminal's control codes, as a blank; cut to `width` characters with an ellipsis."""

@@ -4,8 +4,6 @@ The *incumbent* is the encoder that the current cycle mines with; the *champion*
 champion; `whetstone cycle` makes the champion the incumbent and so starts the next round.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -37,7 +35,6 @@ class Pointers:
     incumbent: Encoder
     champion: Encoder
     cycle: int = 1
-    previous: tuple[Encoder, ...] = ()
 
 
 class Registry:
@@ -66,11 +63,10 @@ class Registry:
             raise WhetstoneError(f"{self.path} is damaged ({error}); {mend}") from error
 
     def _pointers(self, state: Mapping[str, Any]) -> Pointers:
-        def encoder(stored: Mapping[str, str]) -> Encoder:
-            return Encoder(stored["name"], stored["version"], str(self.path.parent / stored["path"]))  # an absolute path stays itself
-
-        roles = {role: encoder(state[role]) for role in ("base", "incumbent", "champion")}
-        return Pointers(state["setting"], **roles, cycle=state["cycle"], previous=tuple(encoder(each) for each in state["previous"]))
+        stored = {role: state[role] for role in ("base", "incumbent", "champion")}
+        paths = {role: str(self.path.parent / each["path"]) for role, each in stored.items()}  # an absolute path stays itself
+        roles = {role: Encoder(each["name"], each["version"], paths[role]) for role, each in stored.items()}
+        return Pointers(state["setting"], **roles, cycle=state["cycle"])
 
     def require(self) -> Pointers:
         """The pointers of a source that was built before."""
@@ -94,18 +90,14 @@ class Registry:
     def promote(self, encoder: Encoder) -> Pointers:
         """Make an encoder the champion."""
         pointers = self.require()
-        if encoder.version == pointers.champion.version:
-            return pointers
-        return self._write(replace(pointers, champion=encoder, previous=(*pointers.previous, pointers.champion)))
+        return pointers if encoder.version == pointers.champion.version else self._write(replace(pointers, champion=encoder))
 
     def next_cycle(self) -> Pointers:
         """Make the champion the incumbent: the next build mines with it; WhetstoneError: it already is, and has mined this cycle."""
         pointers = self.require()
         if pointers.champion.version == pointers.incumbent.version:
-            raise WhetstoneError(
-                f"the champion ({pointers.champion.name}) already is the mining encoder of cycle {pointers.cycle}; "
-                "a new cycle starts when a build has promoted another one"
-            )
+            mines = f"the champion ({pointers.champion.name}) already is the mining encoder of cycle {pointers.cycle}"
+            raise WhetstoneError(f"{mines}; a new cycle starts when a build has promoted another one")
         return self._write(replace(pointers, incumbent=pointers.champion, cycle=pointers.cycle + 1))
 
     def _write(self, pointers: Pointers) -> Pointers:

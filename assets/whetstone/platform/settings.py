@@ -3,8 +3,6 @@
 A setting that changes what an asset computes is named in that asset's `uses`, so that changing it makes just that asset stale.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -29,16 +27,14 @@ class Settings(BaseSettings):
     home: Path = Field(PROJECT / ".whetstone", description="Where everything that Whetstone makes lies, a folder a source.")
     source: str = Field("demo", description="The source to build: the name of a folder under sql/sources.", pattern=r"^[a-z0-9_]+$")
     data: Path | None = Field(None, description="Folder with the source's files (default: <home>/<source>/files).")
-    recipe: str = Field("curriculum", description="Training recipe: the name of a file under assets/whetstone/recipes.")
+    recipe: str = Field("curriculum", description="Training recipes: names of files under assets/whetstone/recipes, with commas.")
     encoder: str = Field("all-MiniLM-L6-v2", description="Base encoder: a hub name, or a folder with a sentence-transformers model.")
     device: str = Field("auto", description="Where models run: auto, cpu, cuda or cuda:N.")
     seed: int = Field(0, description="Seed of the annotators and of the random baseline (a recipe has its own).")
 
     depth: int = Field(500, ge=1, description="How many products each channel keeps per query ([A] section 3: 500).")
-    found_share: float = Field(
-        0.1, gt=0, le=1, description="A channel found a product if it ranks in this share of the category (to `depth`)."
-    )
-    found_least: int = Field(20, ge=1, description="...but always if it ranks among this many.")
+    found_share: float = Field(0.1, gt=0, le=1, description="A channel found what ranks in this share of the category (to `depth`)...")
+    found_least: int = Field(20, ge=1, description="...and what ranks among this many.")
     bm25_k1: float = Field(1.2, ge=0, description="BM25 term-frequency saturation.")
     bm25_b: float = Field(0.5, ge=0, le=1, description="BM25 length normalisation.")
     route_neighbours: int = Field(50, ge=1, description="Nearest products that route a query without judgments or engagement.")
@@ -64,24 +60,18 @@ class Settings(BaseSettings):
     annotator_epochs: int = Field(2, ge=1, description="Most epochs of the cross-encoder; it stops early on train queries set aside.")
     annotator_runs: int = Field(3, ge=1, description="Cross-encoders to train, one a seed: they answer together, their spread is reported.")
     calibration_pairs: int = Field(500, ge=1, description="Most human-judged dev pairs that a paid cascade is calibrated on.")
-    agreement_floor: float = Field(
-        0.3, ge=0, le=1, description="Agreement with human dev judgments under which the calibration check blocks."
-    )
+    agreement_floor: float = Field(0.3, ge=0, le=1, description="Agreement with dev judgments under which the calibration check blocks.")
     tier_confidence: float = Field(0.7, ge=0, le=1, description="A graded pair enters a tier only if this likely to be right (a human is).")
     audit_share: float = Field(0.3, ge=0, le=1, description="Share of the graded pairs that is held against engagement ([B]: 0.3).")
 
-    budget_usd: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="Most dollars that one build may spend on paid annotators; 0 buys nothing."
-    )
+    budget_usd: float = Field(0.0, ge=0, allow_inf_nan=False, description="Most dollars that one build may spend; 0 buys nothing.")
     category_budget_usd: float | None = Field(None, ge=0, description="...and most of them on one category.")
     claude_small: str = Field("claude-haiku-5-5", description="Model of the stage claude_small.")
     claude_large: str = Field("claude-opus-5-5", description="Model of the stage claude_large.")
     claude_prices: dict[str, tuple[float, float]] = Field(
         {}, description='Dollars per million input and output tokens of further models, as JSON: {"model": [1, 5]}.'
     )
-    claude_batch_from: int = Field(
-        10, ge=1, description="Fewer requests than this are asked at once, at full price, instead of as a batch."
-    )
+    claude_batch_from: int = Field(10, ge=1, description="Fewer requests than this are asked at once, at full price, not as a batch.")
     claude_poll_s: float = Field(20.0, gt=0, description="Seconds between two looks at a batch.")
     anthropic_api_key: SecretStr | None = Field(None, validation_alias="ANTHROPIC_API_KEY", description="The key of the paid annotators.")
     anthropic_base_url: str | None = Field(None, validation_alias="ANTHROPIC_BASE_URL", description="Another address of their API.")
@@ -144,17 +134,12 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Settings from the environment.
-
-    Raises:
-        WhetstoneError: a variable has a value that its setting does not take; the message names each.
-    """
+    """Settings from the environment; WhetstoneError names each variable whose value its setting does not take."""
     try:
         return Settings()  # type: ignore[call-arg]  # every field has a default; pydantic's plugin isn't used
     except SettingsError as error:
         raise WhetstoneError(f'a setting isn\'t usable: {error}; dictionaries are JSON, such as {{"model": [1, 5]}}') from None
     except ValidationError as error:
         lines = [f"  WHETSTONE_{str(e['loc'][0]).upper().removeprefix('WHETSTONE_')}={e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise WhetstoneError(
-            "these settings are not usable; `whetstone settings`, without them, shows what each means:\n" + "\n".join(lines)
-        ) from None
+        said = "these settings are not usable; `whetstone settings`, without them, shows what each means:"
+        raise WhetstoneError("\n".join([said, *lines])) from None

@@ -94,16 +94,12 @@ class Contract(Declared):
 
     def violations(self, actual: dict[str, str]) -> list[str]:
         """How a table's columns differ from the contract, in words."""
-        problems, strangers = [], dict(actual)
-        for column in self.columns:
-            found = fnmatch.filter(actual, column.name)
-            if not found:
-                problems.append(f"column {column.name} is missing")
-            for name in found:
-                strangers.pop(name, None)
-                if actual[name] != column.type:
-                    problems.append(f"column {name} is {actual[name]}, the contract says {column.type}")
-        return problems + [f"column {name} is not in the contract" for name in strangers]
+        promised = [(column, fnmatch.filter(actual, column.name)) for column in self.columns]
+        known = {name for _, found in promised for name in found}
+        problems = [f"column {column.name} is missing" for column, found in promised if not found]
+        typed = [(name, column.type) for column, found in promised for name in found]
+        problems += [f"column {name} is {actual[name]}, the contract says {kind}" for name, kind in typed if actual[name] != kind]
+        return problems + [f"column {name} is not in the contract" for name in actual if name not in known]
 
     def queries(self) -> dict[str, tuple[str, bool]]:
         """Every test as a SELECT of the rows that break it, by name, with whether it blocks."""
@@ -133,25 +129,21 @@ def contract_checks(table: str, contract: Contract, by_category: bool) -> dg.Ass
 
     @dg.multi_asset_check(name=check_step(table), specs=specs, can_subset=True)
     def check_contract(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> Any:
-        category = context.partition_key if context.has_partition_key else None
-        rows = f"(select * from {table} where category = $category)" if category is not None else table
-        parameters = {"category": category} if category is not None else {}
+        parameters = {"category": context.partition_key} if context.has_partition_key else {}
+        rows = f"(select * from {table} where category = $category)" if parameters else table
         with warehouse.get_connection() as connection:
-            for check in sorted(context.selected_asset_check_keys, key=lambda k: k.name):
-                if check.name == "columns":
+            for name in sorted(check.name for check in context.selected_asset_check_keys):
+                if name == "columns":
                     broken = contract.violations(columns_of(connection, table))
                     count, examples = len(broken), "; ".join(broken)
                 else:
-                    failing = connection.execute(queries[check.name][0].replace("{rows}", rows), parameters).df()
+                    failing = connection.execute(queries[name][0].replace("{rows}", rows), parameters).df()
                     count, examples = len(failing), failing.head(EXAMPLES).to_json(orient="records")
-                blocks = described[check.name][1]
+                severity = dg.AssetCheckSeverity.ERROR if described[name][1] else dg.AssetCheckSeverity.WARN
+                said = f"{count} rows break it, such as {examples}" if count else None
+                passed, counted = count == 0, {"count_failing": count}
                 yield dg.AssetCheckResult(
-                    asset_key=key,
-                    check_name=check.name,
-                    passed=count == 0,
-                    severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
-                    description=None if count == 0 else f"{count} rows break it, such as {examples}",
-                    metadata={"count_failing": count},
+                    passed=passed, asset_key=key, check_name=name, metadata=counted, severity=severity, description=said
                 )
 
     return check_contract

@@ -31,20 +31,18 @@ from whetstone.platform.warehouse import Warehouse, columns_of, replace_select
 class SqlModel:
     """One model: a SELECT whose rows are the table `schema.name`."""
 
-    schema: str
-    name: str
+    path: Path
+    text: str  # of the file
     description: str
     query: str
     tables: tuple[str, ...]
     parameters: tuple[str, ...]
     contract: Contract
-    path: Path
-    text: str  # of the file
 
     @property
     def table(self) -> str:
         """`schema.name`."""
-        return f"{self.schema}.{self.name}"
+        return f"{self.path.parent.name}.{self.path.stem}"
 
     @property
     def by_category(self) -> bool:
@@ -79,17 +77,9 @@ def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
     if bare := sorted(name[1:] for name in tables if name.startswith(".")):
         raise WhetstoneError(f"{path}:{_line(text, bare[0])}: table {bare[0]} has no schema; write `schema.{bare[0]}`")
     parameters = sorted({str(p.this if isinstance(p.this, str) else p.this.name) for p in tree.find_all(exp.Parameter, exp.Placeholder)})
-    return SqlModel(
-        schema=path.parent.name,
-        name=path.stem,
-        description="\n".join(comment),
-        query=tree.sql(dialect="duckdb", comments=False),
-        tables=tuple(sorted(tables)),
-        parameters=tuple(parameters),
-        contract=load_contract(path.with_suffix(".yml")),
-        path=path,
-        text=text,
-    )
+    contract = load_contract(path.with_suffix(".yml"))
+    query = tree.sql(dialect="duckdb", comments=False)
+    return SqlModel(path, text, "\n".join(comment), query, tuple(sorted(tables)), tuple(parameters), contract)
 
 
 def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str], names: Iterable[str]) -> list[SqlModel]:
@@ -141,9 +131,9 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
     described: dict[str, Any] = {}
 
     @asset(
-        schema=model.schema,
-        name=model.name,
-        group=model.contract.group or model.schema,
+        schema=model.path.parent.name,
+        name=model.path.stem,
+        group=model.contract.group or model.path.parent.name,
         kinds={"sql", "duckdb"},
         deps=model.tables,
         version=f"{model.code_version}-{fingerprint(bound)[:8]}" if bound else model.code_version,

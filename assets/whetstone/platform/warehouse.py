@@ -68,11 +68,7 @@ class Warehouse(DuckDBResource):
             return connection.execute(query, dict(parameters or {})).df()
 
     def table(self, table: str, category: str | None = None, columns: str = "*") -> pd.DataFrame:
-        """A table, or one category of it, ordered by its columns from the left.
-
-        Raises:
-            WhetstoneError: the table was never built.
-        """
+        """A table, or one category of it, ordered by its columns from the left; WhetstoneError: it was never built."""
         with self.get_connection() as connection:
             if not exists(connection, table):
                 raise WhetstoneError(f"table {table} was never built; run `whetstone build --select {table.split('.')[-1]}`")
@@ -107,18 +103,15 @@ class Warehouse(DuckDBResource):
 
 
 def replace_select(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    select: str,
-    category: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
+    connection: duckdb.DuckDBPyConnection, table: str, select: str, category: str | None = None, parameters: Mapping[str, Any] | None = None
 ) -> Written:
     """Replace a partition by the rows of a SELECT, inside the caller's transaction.
 
     When the columns changed, the table is made anew with them: other partitions keep the columns that stayed as they were and
     hold NULL in the others until their own build, which is due because the model's code version changed.
     """
-    connection.execute(f"create schema if not exists {table.split('.')[0]}")
+    for schema in (table.split(".")[0], "meta"):
+        connection.execute(f"create schema if not exists {schema}")
     connection.execute(f"create or replace temp table new_rows as {select}", dict(parameters or {}))
     if category is not None and "category" not in columns_of(connection, "new_rows"):
         connection.execute("create or replace temp table new_rows as select $category as category, * from new_rows", {"category": category})
@@ -130,13 +123,13 @@ def replace_select(
             connection.execute(f"insert into old_rows by name select {', '.join(kept)} from {table}")
         connection.execute(f"create or replace table {table} as select * from old_rows")
     connection.execute(f"create table if not exists {table} as select * from new_rows limit 0")
-    if category is None:
-        connection.execute(f"delete from {table}")
-    else:
-        connection.execute(f"delete from {table} where category = $category", {"category": category})
+    where, place = ("", {}) if category is None else ("where category = $category", {"category": category})
+    connection.execute(f"delete from {table} {where}", place)
     connection.execute(f"insert into {table} by name select * from new_rows")
     written = content_version(connection, "new_rows")
-    _remember(connection, table, category, written.version)
+    connection.execute(f"create table if not exists {WRITTEN} (table_name varchar, category varchar, version varchar)")
+    connection.execute(f"delete from {WRITTEN} where table_name = ? and category is not distinct from ?", [table, category])
+    connection.execute(f"insert into {WRITTEN} values (?, ?, ?)", [table, category, written.version])
     return written
 
 
@@ -149,14 +142,6 @@ def content_version(connection: duckdb.DuckDBPyConnection, relation: str) -> Wri
     ).fetchone()
     count, hashes = row if row else (0, "")
     return Written(count, hashlib.sha256(f"{shape}{hashes}".encode()).hexdigest()[:32])
-
-
-def _remember(connection: duckdb.DuckDBPyConnection, table: str, category: str | None, version: str) -> None:
-    connection.execute("create schema if not exists meta")
-    connection.execute(f"create table if not exists {WRITTEN} (table_name varchar, category varchar, version varchar)")
-    place = {"table": table, "category": category}
-    connection.execute(f"delete from {WRITTEN} where table_name = $table and category is not distinct from $category", place)
-    connection.execute(f"insert into {WRITTEN} values ($table, $category, $version)", {**place, "version": version})
 
 
 def exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:

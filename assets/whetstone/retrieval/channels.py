@@ -30,7 +30,7 @@ class ChannelInputs:
     queries: pd.DataFrame  # query_id, text; the queries to answer, one row each
     judgments: pd.DataFrame  # query_id, text (the query's: it need not be among those to answer), product_id, grade; *train* queries only
     settings: Any  # has the attributes that the channel's `settings` name
-    encode_queries: Callable[[Sequence[str]], Vectors]  # texts to unit vectors (n, d)
+    encode_queries: Callable[[Sequence[str]], Vectors]  # texts of queries to unit vectors (n, d)
     product_vectors: Callable[[], Vectors]  # the products' unit vectors (n_products, d), row by row
     synonyms: Sequence[str] = ()  # lines of the source's Solr synonym file
 

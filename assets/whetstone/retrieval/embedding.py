@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from whetstone.platform.registry import Encoder
-from whetstone.retrieval.encode import encode, load_encoder
+from whetstone.retrieval.encode import Side, encode, load_encoder
 from whetstone.retrieval.vectors import Vectors, VectorStore
 
 
@@ -23,8 +23,11 @@ class Embedder:
     def products(self, products: pd.DataFrame) -> Vectors:
         """Vectors (n, d) of the rows of a products frame (text, text_hash); only texts never seen are encoded."""
         store = VectorStore(self.cache)
-        return store.get(self.encoder.version, products["text_hash"].tolist(), products["text"].tolist(), self.texts)
+        return store.get(self.encoder.version, products["text_hash"].tolist(), products["text"].tolist(), self._encode)
 
-    def texts(self, texts: Sequence[str]) -> Vectors:
-        """Vectors (n, d) of any texts, not cached."""
-        return encode(load_encoder(self.encoder.path, self.device), texts, progress=self.progress and len(texts) > 1000)
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors (n, d) of queries, not cached."""
+        return self._encode(texts, "query")
+
+    def _encode(self, texts: Sequence[str], side: Side = "product") -> Vectors:
+        return encode(load_encoder(self.encoder.path, self.device), texts, side, progress=self.progress and len(texts) > 1000)

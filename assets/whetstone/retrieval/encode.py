@@ -5,6 +5,7 @@ Texts are sorted by length, so that a batch pads little, and go through `map_bat
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,31 +24,45 @@ CPU_BATCH, GPU_BATCH = 32, 256
 """Texts a forward pass. Measured: on 2 cores a batch of 128 is half as fast as one of 32."""
 BATCHES_A_CALL = 32
 
+Side = Literal["query", "product"]
+PROMPTS: dict[Side, tuple[str, ...]] = {"query": ("query",), "product": ("document", "passage", "corpus")}
+"""Names that models give to the prompt of a side."""
+
 
 @lru_cache(maxsize=4)
 def load_encoder(name_or_path: str, device: str = "auto") -> SentenceTransformer:
     """The encoder (named as for `encoder_folder`) in evaluation mode, the last four kept; WhetstoneError: it can't be found or loaded."""
     where = str(encoder_folder(name_or_path))
     try:
-        return SentenceTransformer(where, device=pick_device(device)).eval()
+        # `float`: a hub model may be stored in half precision, which is for `half_precision` to choose.
+        return SentenceTransformer(where, device=pick_device(device)).float().eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise WhetstoneError(f"encoder {name_or_path!r} could not be loaded from {where!r}: {error}") from error
 
 
-def encode(encoder: SentenceTransformer, texts: Sequence[str], *, progress: bool = False) -> Vectors:
-    """Unit vectors of texts, (n, d), (0, d) for none; the same call gives the same vectors.
+def prompt_of(encoder: SentenceTransformer, side: Side) -> str | None:
+    """What the encoder wants in front of a text of that side, None for nothing.
 
-    The encoder cuts what exceeds its window. WhetstoneError: a vector is zero or not finite (broken weights); the message shows the text.
+    The library's own choice for documents ends at the empty prompt `document` that every model has, before a model's own `passage`.
+    """
+    return next((encoder.prompts[name] for name in PROMPTS[side] if encoder.prompts.get(name)), None)
+
+
+def encode(encoder: SentenceTransformer, texts: Sequence[str], side: Side = "product", *, progress: bool = False) -> Vectors:
+    """Unit vectors of texts, (n, d), (0, d) for none, by the tower and with the prompt of their side; the same call gives the same vectors.
+
+    The encoder cuts what exceeds its window. WhetstoneError: a vector is zero or not finite; the message shows the text.
     """
     if not texts:
         return np.zeros((0, encoder.get_embedding_dimension() or 0), dtype=np.float32)
     size = GPU_BATCH if encoder.device.type == "cuda" else CPU_BATCH
     # Longest first: memory runs out early or not at all.
     by_length = np.argsort([-len(text) for text in texts], kind="stable")
+    embed, prompt = encoder.encode_query if side == "query" else encoder.encode_document, prompt_of(encoder, side)
 
     def encode_batch(batch: Sequence[str]) -> Vectors:
         with torch.inference_mode(), half_precision(str(encoder.device)):
-            return np.asarray(encoder.encode(list(batch), batch_size=size, show_progress_bar=False), dtype=np.float32)
+            return np.asarray(embed(list(batch), prompt=prompt, batch_size=size, show_progress_bar=False), dtype=np.float32)
 
     rows = map_batches(encode_batch, [texts[at] for at in by_length], size * BATCHES_A_CALL, "encode" if progress else None)
     vectors = np.empty((len(texts), len(rows[0])), dtype=np.float32)
@@ -55,6 +70,7 @@ def encode(encoder: SentenceTransformer, texts: Sequence[str], *, progress: bool
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     broken = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(broken):
-        raise WhetstoneError(f"the encoder gave no usable vector for the text {texts[broken[0]][:80]!r}; its weights are broken")
+        text = texts[broken[0]][:80]
+        raise WhetstoneError(f"the encoder gave no usable vector for the text {text!r}: its weights are broken, or it reads no word of it")
     unit: Vectors = vectors / norms
     return unit

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whetstone.catalog.demo.truth import grade_pairs
+from whetstone.catalog.demo.truth import grade_pairs, intents_of
 from whetstone.platform.errors import WhetstoneError
 
 
@@ -115,3 +115,18 @@ def test_no_pairs_no_grades():
     intents = pd.DataFrame({"query_id": ["q"], "intent": [json.dumps(BLACK_18V_DRILL)]})
     none = pd.DataFrame({"query_id": pd.Series([], dtype=str), "product_id": pd.Series([], dtype=str)})
     assert grade_pairs(none, intents, PRODUCTS).shape == (0,)
+
+
+def test_a_query_made_from_facts_means_what_a_shoppers_query_for_them_means():
+    facts = {"type": "Drill Battery Charger", "wanted": {"fits": "Grauwerk", "voltage": "18 V"}}
+    made = intents_of(pd.DataFrame({"query_id": ["synthetic-1"], "facts": [json.dumps(facts)]}))
+    assert made["query_id"].tolist() == ["synthetic-1"]
+    intent = json.loads(made["intent"][0])
+    expected = {**CHARGER_FOR_GRAUWERK, "type": "Drill Battery Charger", "complements": ["Cordless Drill"]}
+    swaps = [name for name in intent["swaps"] if "Drill Battery Charger" not in name]  # only those of other lines of customers
+    assert {**{key: intent[key] for key in expected}, "swaps": swaps} == expected
+
+
+def test_facts_of_a_type_that_no_demo_shop_sells_are_refused():
+    with pytest.raises(WhetstoneError, match="'synthetic-1' was made for a 'Sock'"):
+        intents_of(pd.DataFrame({"query_id": ["synthetic-1"], "facts": ['{"type": "Sock", "wanted": {}}']}))

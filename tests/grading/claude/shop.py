@@ -19,6 +19,7 @@ from whetstone.grading.claude.annotator import ClaudeAnnotator
 from whetstone.grading.claude.api import Api
 from whetstone.grading.claude.cost import Price
 from whetstone.grading.claude.intents import Intents, Limits
+from whetstone.grading.claude.prompt import Prompt
 from whetstone.grading.claude.purchase import Desk
 from whetstone.grading.guideline import Guideline, load_guideline
 from whetstone.grading.ledger import Connect, Entry, Ledger, grade_through
@@ -61,7 +62,7 @@ class Shop:
         self.api = Api(key, url, timeout_s=timeout_s, retries=retries)
         limits = Limits(budget, category_cap)
         self.desk = Desk(self.api, self.ledger, self.entry, limits, folder / "lock", **({"sleep": self.naps.append} | desk))
-        self.annotator = ClaudeAnnotator(name, model, price, self.guideline, self.ledger, self.desk, "")
+        self.annotator = ClaudeAnnotator(name, model, price, Prompt(self.guideline), self.ledger, self.desk, "")
 
     def grade(self, pairs: pd.DataFrame) -> pd.DataFrame:
         return grade_through(self.ledger, self.annotator, pairs, self.guideline, self.entry)

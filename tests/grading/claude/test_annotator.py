@@ -16,6 +16,7 @@ from tests.grading.stand_in import StandIn
 
 from whetstone.grading.annotator import check_answers
 from whetstone.grading.claude.annotator import TOKENS_OUT, ClaudeAnnotator
+from whetstone.grading.claude.prompt import Prompt
 from whetstone.platform.errors import WhetstoneError
 
 MakeShop = Callable[..., Shop]
@@ -23,7 +24,7 @@ MANY = pairs_of(12)
 
 
 def without_desk(shop: Shop) -> ClaudeAnnotator:
-    return ClaudeAnnotator("claude_small", HAIKU, HAIKU_PRICE, shop.guideline, shop.ledger, None, "no key")
+    return ClaudeAnnotator("claude_small", HAIKU, HAIKU_PRICE, Prompt(shop.guideline), shop.ledger, None, "no key")
 
 
 def test_the_version_is_what_can_change_an_answer(make_shop: MakeShop) -> None:

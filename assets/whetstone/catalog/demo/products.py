@@ -23,17 +23,9 @@ MENTION_SHARE = 0.25
 MODELS = tuple(word.title() for word in coin("models", 160))
 MENTIONS = ("works with {}", "{} not included", "also for {}", "not a {}", "great next to your {}", "free {} guide")
 FITS = ("for {} {}", "compatible with {} {}", "fits {} {}", "suitable for {} {}")
-SCHEMA = pa.schema(
-    {
-        "product_id": pa.string(),
-        "title": pa.string(),
-        "brand": pa.string(),
-        "description": pa.string(),
-        "category_path": pa.list_(pa.string()),
-        "attributes": pa.map_(pa.string(), pa.string()),
-        "price_cents": pa.int64(),
-    }
-)
+TEXTS = dict.fromkeys(("product_id", "title", "brand", "description"), pa.string())
+LISTS = {"category_path": pa.list_(pa.string()), "attributes": pa.map_(pa.string(), pa.string())}
+SCHEMA = pa.schema({**TEXTS, **LISTS, "price_cents": pa.int64()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +51,8 @@ class Stock:
 
     def attributes(self, row: int) -> dict[str, str]:
         """Canonical attributes of a product."""
-        return {
-            key: self.names[code] for key, code in zip(self.keys[self.type_of[row]], self.codes[row].tolist(), strict=False) if code >= 0
-        }
+        slots = zip(self.keys[self.type_of[row]], self.codes[row].tolist(), strict=False)
+        return {key: self.names[code] for key, code in slots if code >= 0}
 
     def product_id(self, row: int) -> str:
         """The id of a product."""

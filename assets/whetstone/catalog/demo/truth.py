@@ -21,8 +21,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from whetstone.catalog.demo.queries import Query, intent_of
+from whetstone.catalog.demo.vocabulary import load_vocabulary
 from whetstone.platform.errors import WhetstoneError
 
+MOST_CATEGORIES = 1_000  # of a shop: relations to types that it does not have don't matter here
 GRADES = IRRELEVANT, COMPLEMENT, SUBSTITUTE, EXACT = 0, 1, 2, 4
 
 
@@ -51,3 +54,17 @@ def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFra
             raise WhetstoneError(f"demo truth: {thing} {min(unknown)!r} of the pairs is unknown; pass its row too")
     grades = [grade(intent_of[query], *product_of[product]) for query, product in zip(pairs["query_id"], pairs["product_id"], strict=True)]
     return np.array(grades, dtype=np.int64)
+
+
+def intents_of(queries: pd.DataFrame) -> pd.DataFrame:
+    """Intents (query_id, intent) of queries that were made from a product's facts: query_id, facts (JSON object of `type` and `wanted`).
+
+    WhetstoneError: a query's type is none of the vocabulary's.
+    """
+    kinds, rows = load_vocabulary(MOST_CATEGORIES).types, []
+    for query, facts in zip(queries["query_id"], map(json.loads, queries["facts"]), strict=True):
+        if facts["type"] not in kinds:
+            raise WhetstoneError(f"demo truth: query {query!r} was made for a {facts['type']!r}, which no demo shop sells")
+        intent = intent_of(Query("", 0, facts["wanted"], 0, ""), kinds[facts["type"]])
+        rows.append((query, json.dumps(intent, ensure_ascii=False, sort_keys=True)))
+    return pd.DataFrame(rows, columns=["query_id", "intent"])

@@ -85,11 +85,8 @@ def load_vocabulary(categories: int) -> Vocabulary:
     """
     common = _read("values.yml")
     written = {spec["name"]: spec for file in FILES for spec in _read(file)}
-    specs = []
-    for number in range(categories):
-        generation, position = divmod(number, len(common["order"]))
-        spec = written[common["order"][position]]
-        specs.append(spec if generation == 0 else _derive(spec, generation, common["lines"]))
+    places = [divmod(number, len(common["order"])) for number in range(categories)]
+    specs = [_derive(written[common["order"][place]], generation, common["lines"]) for generation, place in places]
     entries = {name: entry for spec in specs for name, entry in spec["types"].items()}
     swaps = _closed({name: entry.get("swap", []) for name, entry in entries.items()})
     goes_with = _closed({name: [*entry.get("with", []), entry.get("part_of")] for name, entry in entries.items()})
@@ -99,16 +96,9 @@ def load_vocabulary(categories: int) -> Vocabulary:
             has = {key: common["sets"][values] if isinstance(values, str) else values for key, values in entry["has"].items()}
             if "part_of" in entry:
                 has["fits"] = spec["brands"]
-            types[name] = ProductType(
-                **{field: entry[field] for field in ("family", "titles", "ask", "slang", "price")},
-                name=name,
-                category=spec["name"],
-                brands=spec["brands"],
-                attributes=has,
-                swaps=swaps[name],
-                complements=goes_with[name] - swaps[name],
-                part_of=entry.get("part_of"),
-            )
+            fields = {field: entry[field] for field in ("family", "titles", "ask", "slang", "price")}
+            fields |= {"name": name, "category": spec["name"], "brands": spec["brands"], "part_of": entry.get("part_of")}
+            types[name] = ProductType(**fields, attributes=has, swaps=swaps[name], complements=goes_with[name] - swaps[name])
     return Vocabulary(types, common["marketing"], common["wrappers"], common["words"], common["units"])
 
 
@@ -118,7 +108,9 @@ def _read(file: str) -> Any:
 
 
 def _derive(spec: Mapping[str, Any], generation: int, lines: list[list[str]]) -> dict[str, Any]:
-    """A later generation of a category: each type with the line's word before it, a substitute of the original."""
+    """A later generation of a category: each type with the line's word before it, a substitute of the original; 0 is the original."""
+    if generation == 0:
+        return dict(spec)
     name, inside = f"{spec['name']} {generation + 1}", spec["types"]
     catalog, shopper = lines[generation - 1] if generation <= len(lines) else coin(f"line {generation}", 2)
     catalog = catalog.title()

@@ -14,7 +14,6 @@ from whetstone.grading.annotator import ANSWER_COLUMNS, PAIR_ID
 from whetstone.grading.claude.cost import OVERHEAD_TOKENS, Estimate, Price, at_most_usd, estimate
 from whetstone.grading.claude.prompt import EFFORT, MAX_TOKENS, Prompt
 from whetstone.grading.claude.purchase import MOST_REQUESTS, Desk
-from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Ledger, ledger_keys
 
 TOKENS_PER_BYTE = 0.3  # of English text; used where nobody can count
@@ -27,30 +26,28 @@ class ClaudeAnnotator:
 
     keeps_books = True
 
-    def __init__(
-        self, name: str, model: str, price: Price, guideline: Guideline, ledger: Ledger, desk: Desk | None, unanswered: str
-    ) -> None:
+    def __init__(self, name: str, model: str, price: Price, prompt: Prompt, ledger: Ledger, desk: Desk | None, unanswered: str) -> None:
         """Name a stage.
 
         Args:
             name: the stage, such as claude_small.
             model: Anthropic's name of the model.
             price: what it costs.
-            guideline: what its grades mean.
+            prompt: what it is asked.
             ledger: where its answers are.
             desk: buys answers; None if nothing can be bought.
             unanswered: why nothing can be bought, if so.
         """
         self.name, self.model, self.price = name, model, price
         self._why = self.unanswered = unanswered
-        self._guideline, self._ledger, self._desk, self._prompt = guideline, ledger, desk, Prompt(guideline)
+        self._prompt, self._ledger, self._desk = prompt, ledger, desk
         asked = [model, self._prompt.version]
         self.version = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         self.batch_size = 25 * MOST_REQUESTS
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answers (`ANSWER_COLUMNS`) of the pairs that could be bought, in their order; they are in the ledger already."""
-        wanted = pairs.join(ledger_keys(pairs, self, self._guideline))
+        wanted = pairs.join(ledger_keys(pairs, self, self._prompt.guideline))
         if self._desk:
             self.unanswered = self._desk.buy(self, wanted)
         else:
@@ -89,7 +86,7 @@ class ClaudeAnnotator:
 
     def terms(self, is_batch: bool) -> dict[str, Any]:
         """How answers are read and priced, whatever the settings say by the time they arrive."""
-        return {"grades": list(self._guideline.grades), "price": list(self.price), "is_batch": is_batch}
+        return {**self._prompt.terms, "price": list(self.price), "is_batch": is_batch}
 
     def estimate(self, pairs: pd.DataFrame, is_batch: bool) -> Estimate:
         """What it will probably cost to ask for the pairs (query, text), and the most it can."""

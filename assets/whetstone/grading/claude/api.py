@@ -4,10 +4,9 @@ Reading (list, poll, results, counting) is retried by the SDK with back-off. `cr
 answered with an error may have been accepted all the same, and sending it again would buy it twice.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import anthropic
@@ -60,6 +59,7 @@ class Api:
         if not key.isascii() or not key.isprintable() or " " in key:  # the transport would print it into its error
             raise WhetstoneError("ANTHROPIC_API_KEY has a blank, a line end or another character that no key has; copy it again")
         self._client = anthropic.Anthropic(api_key=key, base_url=base_url, timeout=timeout_s, max_retries=retries)
+        self._once = self._client.with_options(max_retries=0)
 
     def __repr__(self) -> str:
         return f"Api({self._client.base_url!r})"
@@ -87,9 +87,7 @@ class Api:
     def results(self, batch_id: str) -> Iterator[Any]:
         """The results of an ended batch as the server gives them: in any order, perhaps twice, with `custom_id` and `result`.
 
-        Raises:
-            InDoubt: The stream ended before its time; ask again.
-            Rejected: There are no results any more.
+        InDoubt: the stream ended before its time, ask again. Rejected: there are no results any more.
         """
         with _explained(f"give the results of batch {batch_id}"):
             try:
@@ -102,29 +100,15 @@ class Api:
                 raise InDoubt(f"the results of batch {batch_id} were cut off ({type(error).__name__})") from error
 
     def create_batch(self, requests: Sequence[dict[str, Any]]) -> str:
-        """Send a batch, once, and return its id.
-
-        Raises:
-            Rejected, Busy, InDoubt: What that means for money is said there.
-        """
-        client = self._client.with_options(max_retries=0)
-        try:
-            return client.messages.batches.create(requests=requests).id  # type: ignore[arg-type]  # plain dicts
-        except anthropic.APIError as error:
-            raise _meaning(error, "take a batch") from None
+        """Send a batch, once, and return its id; Rejected, Busy and InDoubt say what an error means for money."""
+        with _explained("take a batch", is_paid=True):
+            return self._once.messages.batches.create(requests=requests).id  # type: ignore[arg-type]  # plain dicts
 
     def message(self, params: dict[str, Any]) -> Message:
-        """Ask one request at once, at full price; sent exactly once, too.
-
-        Raises:
-            Rejected, Busy, InDoubt: What that means for money is said there.
-        """
-        client = self._client.with_options(max_retries=0)
-        try:
-            answer: Message = client.messages.create(**params)
+        """Ask one request at once, at full price; sent exactly once, too, with the same errors."""
+        with _explained("answer", is_paid=True):
+            answer: Message = self._once.messages.create(**params)
             return answer
-        except anthropic.APIError as error:
-            raise _meaning(error, "answer") from None
 
     def count_tokens(self, params: dict[str, Any]) -> int:
         """Input tokens of a request, counted by the server; costs nothing."""
@@ -133,20 +117,13 @@ class Api:
             return int(self._client.messages.count_tokens(**counted).input_tokens)
 
 
-class _explained:
+@contextmanager
+def _explained(doing: str, *, is_paid: bool = False) -> Iterator[None]:
     """Turns the SDK's errors into ours, in words and without a request's headers."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, anthropic.APIStatusError) and error.status_code in (404, 410):
-            raise Rejected(_words(error, self._doing), error.status_code) from None
-        if isinstance(error, anthropic.APIError):
-            raise WhetstoneError(_words(error, self._doing)) from None
+    try:
+        yield
+    except anthropic.APIError as error:
+        raise _meaning(error, doing, is_paid) from None
 
 
 def _batch(batch: Any) -> Batch:
@@ -165,15 +142,17 @@ def in_words(text: str) -> str:
     return printable(re.sub(r"sk-[\w-]{8,}", "sk-...", text), 300)
 
 
-def _meaning(error: anthropic.APIError, doing: str) -> WhetstoneError:
-    """What an error to a request that costs money means; only statuses that refuse it say that nothing was accepted."""
-    words = _words(error, doing)
-    if not isinstance(error, anthropic.APIStatusError):
-        return InDoubt(words)
-    if error.status_code == 429:
+def _meaning(error: anthropic.APIError, doing: str, is_paid: bool) -> WhetstoneError:
+    """What an error means; of a request that costs money only statuses that refuse it say that nothing was accepted."""
+    status = error.status_code if isinstance(error, anthropic.APIStatusError) else 0
+    mend = f"; {MENDS[status]}" if status in MENDS else ""
+    words = f"Anthropic's API did not {doing}: {f'{status} ' if status else ''}{in_words(error.message)}{mend}"
+    if not is_paid:
+        return Rejected(words, status) if status in (404, 410) else WhetstoneError(words)
+    if isinstance(error, anthropic.APIStatusError) and status == 429:
         wait = error.response.headers.get("retry-after", "")
         return Busy(words, float(wait) if wait.replace(".", "", 1).isdecimal() else None)
-    return InDoubt(words) if error.status_code >= 500 or error.status_code == 408 else Rejected(words, error.status_code)
+    return Rejected(words, status) if 400 <= status < 500 and status != 408 else InDoubt(words)
 
 
 MENDS = {
@@ -183,9 +162,3 @@ MENDS = {
     404: "check the names in WHETSTONE_CLAUDE_SMALL and WHETSTONE_CLAUDE_LARGE",
     429: "it asks for a pause",
 }
-
-
-def _words(error: anthropic.APIError, doing: str) -> str:
-    status = error.status_code if isinstance(error, anthropic.APIStatusError) else 0
-    mend = f"; {MENDS[status]}" if status in MENDS else ""
-    return f"Anthropic's API did not {doing}: {f'{status} ' if status else ''}{in_words(error.message)}{mend}"

@@ -88,15 +88,9 @@ def estimate(
 ) -> Estimate:
     """Estimate n requests, as `Prompt.params` makes them, from the UTF-8 bytes of their texts.
 
-    Nothing is expected of the cache: a short system text isn't kept in it, and a batch finds little there after five minutes.
-
-    Args:
-        params: The requests.
-        price: Of their model.
-        at_most: The most that each can cost.
-        is_batch: Whether they go as a batch.
-        tokens_per_byte: Input tokens a byte, in (0, 1], as counted on a sample.
-        tokens_out: Output tokens expected of an answer, thinking included; never more than a request's max_tokens.
+    Nothing is expected of the cache: a short system text isn't kept in it, and a batch finds little there after five minutes. `at_most` is
+    the most that each can cost; `tokens_per_byte` input tokens, in (0, 1], are as counted on a sample; `tokens_out` are expected of an
+    answer, thinking included, never more than a request's max_tokens.
     """
     if not 0 < tokens_per_byte <= 1:
         raise WhetstoneError(f"an estimate needs tokens a byte in (0, 1], got {tokens_per_byte}; count them on a sample of requests")

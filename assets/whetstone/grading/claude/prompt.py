@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whetstone.grading.guideline import Example, Guideline, Level
@@ -21,11 +22,13 @@ from whetstone.grading.guideline import Example, Guideline, Level
 if TYPE_CHECKING:
     from anthropic.types import Message
 
+    from whetstone.grading.annotator import Named
+
 PROMPT = 1  # raise it when the code below makes another prompt of the same pair; texts, schema and limits count by themselves
 MAX_TOKENS = 1024  # thinking is on by default and counts; the answer itself takes about 60 tokens
 EFFORT = "low"
 QUERY_CHARS, PRODUCT_CHARS = 300, 4000
-RATIONALE_CHARS, FAILURE_CHARS = 300, 200
+RATIONALE_CHARS, FAILURE_CHARS, WRITTEN_CHARS = 300, 200, 100
 OPEN, CLOSE = "<pair_data>", "</pair_data>"
 
 # Printable by Unicode's classes and yet not seen, so fit to smuggle text: grapheme joiner, Hangul fillers, Khmer inherent vowels,
@@ -94,6 +97,8 @@ class Prompt:
 
     def __init__(self, guideline: Guideline) -> None:
         """Print the guideline into the system text."""
+        self.guideline: Named = guideline  # in whose name answers are kept, beside the model's
+        self.terms: dict[str, Any] = {"grades": list(guideline.grades)}  # how answers are read, see `reader`
         self.system = _SYSTEM.format(
             name=guideline.name,
             description=guideline.description,
@@ -123,16 +128,7 @@ class Prompt:
         Its JSON has `query` (at most 300 characters) and `product` (at most 4,000), NFKC-normalised, white space collapsed, without
         control, format, surrogate, private-use, unassigned and other invisible characters; and `cut`, the names of what was longer.
         """
-        data: dict[str, Any] = {}
-        for name, value, limit in (("query", query, QUERY_CHARS), ("product", text, PRODUCT_CHARS)):
-            data[name], is_cut = _clean(value, limit)
-            if is_cut:
-                data.setdefault("cut", []).append(name)
-        encoded = json.dumps(data, ensure_ascii=False)
-        # these three occur in JSON inside strings alone, where the escape means the same character
-        for character, escape in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e")):
-            encoded = encoded.replace(character, escape)
-        return _USER.format(open=OPEN, data=encoded, close=CLOSE)
+        return _USER.format(open=OPEN, data=as_data(query=(query, QUERY_CHARS), product=(text, PRODUCT_CHARS)), close=CLOSE)
 
     def params(self, query: str, text: str, model: str, max_tokens: int, effort: str) -> dict[str, Any]:
         """All parameters of one request, for `messages.create` or as the `params` of a batch's request; no sampling, no tools."""
@@ -145,31 +141,69 @@ class Prompt:
         }
 
 
+def as_data(**texts: tuple[str, int]) -> str:
+    """Named texts, each with the most characters of it to be given, as a JSON object that none can break out of; see `Prompt.user`."""
+    data: dict[str, Any] = {}
+    for name, (value, limit) in texts.items():
+        data[name], is_cut = _clean(value, limit)
+        if is_cut:
+            data.setdefault("cut", []).append(name)
+    encoded = json.dumps(data, ensure_ascii=False)
+    # these three occur in JSON inside strings alone, where the escape means the same character
+    for character, escape in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e")):
+        encoded = encoded.replace(character, escape)
+    return encoded
+
+
+def reader(terms: Mapping[str, Any]) -> Callable[[Message], Answer]:
+    """How an answer is read that was asked for under these terms (`Prompt.terms`)."""
+    return read_query if terms.get("kind") == "query" else partial(read_answer, grades=terms["grades"])
+
+
 def read_answer(message: Message, grades: Collection[int]) -> Answer:
     """The answer in a message, one of `grades`; never raises for what the message says.
 
     Failures: 'refusal', 'max_tokens', 'malformed: ...', 'grade out of range', 'confidence out of range', at most 200 characters each.
     """
-    if message.stop_reason in ("refusal", "max_tokens"):
-        return _failed(message.stop_reason)
-    if message.stop_reason != "end_turn":
-        return _failed(f"malformed: stopped by {message.stop_reason}")
-    texts = [block.text for block in message.content or () if block.type == "text"]
-    if len(texts) != 1:
-        return _failed(f"malformed: {len(texts)} text blocks, need one")
-    try:
-        answer = json.loads(texts[0], object_pairs_hook=_without_twins)
-    except (ValueError, TypeError, RecursionError) as error:  # brackets nested by the thousand; a text that is null
-        return _failed(f"malformed: {error} in {texts[0]}")
-    kinds = {"rationale": str, "grade": int, "confidence": int}
-    # `type is`, because a bool is an int, too
-    if type(answer) is not dict or {key: type(value) for key, value in answer.items()} != kinds:
-        return _failed(f"malformed: need an object of rationale, grade and confidence, got {texts[0]}")
+    answer = _read(message, {"rationale": str, "grade": int, "confidence": int})
+    if isinstance(answer, str):
+        return _failed(answer)
     if answer["grade"] not in grades:
         return _failed("grade out of range")
     if not 0 <= answer["confidence"] <= 100:
         return _failed("confidence out of range")
     return Answer(answer["grade"], answer["confidence"] / 100, _clean(answer["rationale"], RATIONALE_CHARS)[0], None)
+
+
+def read_query(message: Message) -> Answer:
+    """The query that a message writes, as its `rationale` (the ledger keeps it so, under grade 0, which means nothing here).
+
+    Failures: those of `read_answer`, but for 'query out of range': nothing that can be seen, or more than `WRITTEN_CHARS` characters.
+    """
+    answer = _read(message, {"query": str})
+    if isinstance(answer, str):
+        return _failed(answer)
+    text, is_cut = _clean(answer["query"], WRITTEN_CHARS)
+    return _failed("query out of range") if is_cut or not text else Answer(0, 1.0, text, None)
+
+
+def _read(message: Message, kinds: Mapping[str, type]) -> dict[str, Any] | str:
+    """The object of exactly these fields that a message holds, or why there is none."""
+    if message.stop_reason in ("refusal", "max_tokens"):
+        return str(message.stop_reason)
+    if message.stop_reason != "end_turn":
+        return f"malformed: stopped by {message.stop_reason}"
+    texts = [block.text for block in message.content or () if block.type == "text"]
+    if len(texts) != 1:
+        return f"malformed: {len(texts)} text blocks, need one"
+    try:
+        answer = json.loads(texts[0], object_pairs_hook=_without_twins)
+    except (ValueError, TypeError, RecursionError) as error:  # brackets nested by the thousand; a text that is null
+        return f"malformed: {error} in {texts[0]}"
+    # `type is`, because a bool is an int, too
+    if type(answer) is not dict or {key: type(value) for key, value in answer.items()} != kinds:
+        return f"malformed: need an object of {', '.join(kinds)}, got {texts[0]}"
+    return answer
 
 
 def _level(level: Level) -> str:

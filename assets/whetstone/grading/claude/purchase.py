@@ -27,7 +27,7 @@ import pandas as pd
 from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account
 from whetstone.grading.claude.cost import Price, cost_usd, tokens_in
 from whetstone.grading.claude.intents import Intent, Intents, Limits
-from whetstone.grading.claude.prompt import read_answer
+from whetstone.grading.claude.prompt import reader
 from whetstone.grading.ledger import IDENTITY, Entry, Ledger
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import exclusive
@@ -54,7 +54,7 @@ class Buyer(Protocol):
         """The most that each can cost."""
 
     def terms(self, is_batch: bool) -> dict[str, Any]:
-        """`grades` that an answer may give, `price` (input, output), `is_batch`."""
+        """The prompt's `terms`, `price` (input, output), `is_batch`."""
 
 
 class Desk:
@@ -280,13 +280,13 @@ def _paid(result: Any) -> Any:
 
 def _rows(intent: Intent, answers: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     """Answers (request, message or `_Failed`) as rows of the ledger."""
-    price, is_batch, grades = Price(*intent.terms["price"]), intent.terms["is_batch"], intent.terms["grades"]
+    price, is_batch, read_one = Price(*intent.terms["price"]), intent.terms["is_batch"], reader(intent.terms)
     read: list[tuple[Any, ...]] = []
     for request, message in answers:
         if isinstance(message, _Failed):
             read.append((request, None, 0.0, 0.0, 0, 0, message.why, None))
             continue
-        answer, usage = read_answer(message, grades), message.usage
+        answer, usage = read_one(message), message.usage
         paid = (cost_usd(usage, price, is_batch), tokens_in(usage), usage.output_tokens)
         read.append((request, answer.grade, answer.confidence, *paid, answer.failure, answer.rationale))
     names = ["request", "grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure", "rationale"]

@@ -1,0 +1,97 @@
+"""The rows of the quality table: a recipe each, changed in one thing, and perhaps the material changed in one thing.
+
+Every row gets the same number of optimiser steps, whatever its number of stages; batches of listwise losses hold about as many texts as
+those of the in-batch softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from whetstone.curriculum.material import Material
+from whetstone.encoder.recipes import Recipe, load_recipe
+
+from quality_world import World  # isort: skip
+
+EASY, HARD, NEGATIVE, SIMILAR = "easy_positive", "hard_positive", "hard_negative", "token_similar_negative"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    recipe: Callable[[], Recipe]
+    material: Callable[[World], Material] = lambda world: world.material
+    synthetic: bool | None = None  # restricted, unrestricted, or none
+
+
+def curriculum(without: str | None = None, then: str | None = None, positives: tuple[str, ...] = ()) -> Recipe:
+    """The curriculum without a tier (a stage that has nothing left is left out), with one more stage, or with other positives."""
+    recipe = load_recipe("curriculum")
+    stages = []
+    for stage in recipe.stages:
+        kept = positives or tuple(tier for tier in stage.positives if tier != without)
+        negatives = tuple(tier for tier in stage.negatives if tier != without)
+        if kept and (negatives or not stage.negatives):
+            stages.append(stage.model_copy(update={"positives": kept, "negatives": negatives}))
+    if then:
+        last = next(stage for stage in recipe.stages if stage.loss == then)
+        stages.append(last.model_copy(update={"name": f"encoder_last_{then}"}))
+    return recipe.model_copy(update={"stages": tuple(stages)})
+
+
+def refine(stages: str = "supcon,circle", **changes: Any) -> Recipe:
+    """mine_and_refine with some of its stages; changes go to all of them."""
+    recipe = load_recipe("mine_and_refine")
+    kept = [stage for stage in recipe.stages if stage.loss in stages.split(",")]
+    return recipe.model_copy(update={"stages": tuple(stage.model_copy(update=changes) for stage in kept)})
+
+
+def circle(lists: str) -> Recipe:
+    """mine_and_refine whose last stage learns from other lists."""
+    recipe = load_recipe("mine_and_refine")
+    supcon, last = recipe.stages
+    return recipe.model_copy(update={"stages": (supcon, last.model_copy(update={"lists": lists}))})
+
+
+def single_channel(name: str) -> Callable[[World], Material]:
+    """Tiers as one channel alone could mine them: what it found, relevant or not; nobody to disagree with."""
+
+    def change(world: World) -> Material:
+        run = world.warehouse.read(f"select distinct query_id, product_id, rank from marts.{name}_run")
+        graded = world.material.graded.merge(run, on=["query_id", "product_id"]).drop_duplicates(["query_id", "product_id"])
+        negative = graded[(graded["grade"] <= world.guideline.irrelevant_grade) & (graded["rank"] <= world.settings.hard_negative_rank)]
+        positive = graded[graded["grade"] >= world.guideline.relevant_grade]
+        tiers = pd.concat([positive.assign(tier=EASY), negative.assign(tier=NEGATIVE)]).assign(split="train")
+        return replace(world.material, tiers=tiers)
+
+    return change
+
+
+ROWS: dict[str, Row] = {
+    "mnr_baseline": Row(lambda: load_recipe("mnr_baseline")),
+    "mixed": Row(lambda: load_recipe("mixed")),
+    "curriculum": Row(curriculum),
+    "curriculum, then BCE": Row(lambda: curriculum(then="bce")),
+    "curriculum, no easy positives": Row(lambda: curriculum(without=EASY)),
+    "curriculum, no hard positives": Row(lambda: curriculum(without=HARD)),
+    "curriculum, no hard negatives": Row(lambda: curriculum(without=NEGATIVE)),
+    "curriculum, no token-similar": Row(lambda: curriculum(without=SIMILAR)),
+    "curriculum, no random": Row(lambda: curriculum(without="random")),
+    "curriculum, bm25 alone mines": Row(lambda: curriculum(SIMILAR, positives=(EASY,)), single_channel("bm25")),
+    "curriculum, dense alone mines": Row(lambda: curriculum(SIMILAR, positives=(EASY,)), single_channel("dense")),
+    "mine_and_refine": Row(refine),
+    "supcon alone": Row(lambda: refine("supcon")),
+    "circle alone": Row(lambda: refine("circle", lists="graded")),
+    "supcon, circle on the originals": Row(lambda: circle("graded")),
+    "supcon, circle on mined only": Row(lambda: circle("mined")),
+    "mine_and_refine, no misspelling": Row(lambda: refine(spelling="none")),
+    "mine_and_refine, in-place": Row(lambda: refine(spelling="in_place")),
+    "mine_and_refine, synthetic": Row(refine, synthetic=True),
+    "mine_and_refine, synthetic for all": Row(refine, synthetic=False),
+}
+KEY = ("mnr_baseline", "mixed", "curriculum", "mine_and_refine")
