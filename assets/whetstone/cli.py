@@ -16,7 +16,7 @@ from rich.table import Table
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import exclusive
 from whetstone.platform.settings import PROJECT, Settings, load_settings
-from whetstone.project import ERR, Progress, Warnings, dagster_instance, open_builder, plain, prepare_dagster_home
+from whetstone.project import ERR, Progress, dagster_instance, open_builder, plain, prepare_dagster_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 source_app = typer.Typer(no_args_is_help=True, help="Look at a source's files.")
@@ -43,25 +43,19 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be built, and why.")] = False,
 ) -> None:
     """Build what is stale, in order, in this process. Exit code 1 if a step or a blocking check fails."""
-    from whetstone.platform.build import LOG
-
-    settings = load_settings()
-    builder = open_builder(settings)
-    if dry_run:
-        wanted = builder.selected(select, category)
-        stale = [each for each in builder.stale() if each.place in wanted]
-        for each in stale:
-            OUT.print(plain(str(each)))
-        OUT.print(f"{len(stale)} to build now; what depends on them follows if their content changes")
-        return
-    LOG.addHandler(Progress())
-    LOG.setLevel(logging.INFO)
-    LOG.propagate = False
-    grading = logging.getLogger("whetstone.grading")
-    grading.addHandler(Warnings())
-    grading.setLevel(logging.INFO)
     from whetstone.platform.staleness import name_of
 
+    if dry_run:
+        stale, _ = _print_stale(select, category)
+        OUT.print(f"{stale} to build now; what depends on them follows if their content changes")
+        return
+    settings = load_settings()
+    builder = open_builder(settings)
+    said, log = Progress(), logging.getLogger("whetstone.build")
+    log.propagate = False
+    for each in (log, logging.getLogger("whetstone.grading")):
+        each.addHandler(said)
+        each.setLevel(logging.INFO)
     with exclusive(settings.root / "build.lock", f"another build of source {settings.source} is running"):
         outcome = builder.run(select, category)
 
@@ -77,12 +71,8 @@ def build(
 @app.command()
 def status(select: Select = None, category: Categories = None) -> None:
     """Say which asset partitions are stale, and why."""
-    builder = open_builder(load_settings())
-    wanted = builder.selected(select, category)
-    stale = [each for each in builder.stale() if each.place in wanted]
-    for each in stale:
-        OUT.print(plain(str(each)))
-    OUT.print(f"{len(stale)} stale, {len(wanted) - len(stale)} up to date")
+    stale, others = _print_stale(select, category)
+    OUT.print(f"{stale} stale, {others} up to date")
 
 
 @app.command()
@@ -195,9 +185,7 @@ def demo_catalog(
 
 
 @app.command()
-def settings(
-    get: Annotated[str | None, typer.Option(help="Print only this value, e.g. dagster_home.")] = None,
-) -> None:
+def settings(get: Annotated[str | None, typer.Option(help="Print only this value, e.g. dagster_home.")] = None) -> None:
     """Print every setting with its value and what it means."""
     values = load_settings()
     if get:
@@ -213,9 +201,7 @@ def settings(
 
 
 @app.command()
-def cycle(
-    build_now: Annotated[bool, typer.Option("--build/--no-build", help="Build the new cycle at once.")] = True,
-) -> None:
+def cycle(build_now: Annotated[bool, typer.Option("--build/--no-build", help="Build the new cycle at once.")] = True) -> None:
     """Start the next round: the champion becomes the encoder that mines."""
     from whetstone.platform.registry import registry_of
 
@@ -233,6 +219,16 @@ def dev(context: typer.Context) -> None:
     prepare_dagster_home(values)
     os.chdir(PROJECT)
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *context.args])
+
+
+def _print_stale(select: str | None, category: list[str] | None) -> tuple[int, int]:
+    """Say what is stale and why; how many of the selected places are, and how many are not."""
+    builder = open_builder(load_settings())
+    wanted = builder.selected(select, category)
+    stale = [each for each in builder.stale() if each.place in wanted]
+    for each in stale:
+        OUT.print(plain(str(each)))
+    return len(stale), len(wanted) - len(stale)
 
 
 def _lines(path: Path) -> list[str]:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from whetstone.platform.build import Builder
 
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
+plain = escape  # text without rich's markup, so that a category called `[red]` is printed as it is
 
 
 def open_builder(values: Settings) -> Builder:
@@ -43,9 +45,8 @@ def load_definitions(values: Settings) -> dg.Definitions:
     """The project's definitions, from its `definitions.py`."""
     spec = importlib.util.spec_from_file_location("definitions", PROJECT / "definitions.py")
     if spec is None or spec.loader is None:
-        raise WhetstoneError(
-            f"{PROJECT / 'definitions.py'} is missing: whetstone runs in a clone of its repository, installed with pip install -e"
-        )
+        where = "whetstone runs in a clone of its repository, installed with pip install -e"
+        raise WhetstoneError(f"{PROJECT / 'definitions.py'} is missing: {where}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     built: dg.Definitions = module.build(values)
@@ -74,32 +75,19 @@ def prepare_dagster_home(values: Settings) -> None:
 
 
 class Progress(logging.Handler):
-    """Prints an asset partition when it is made, with the time that it took."""
+    """Prints an asset partition when it is made, with the time that it took, and what grading says while it works."""
 
     def __init__(self) -> None:
         super().__init__()
         self._since: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the end of a step."""
-        place, event = record.getMessage(), getattr(record, "event", None)
+        """Print the end of a step, or a line of grading (a warning in yellow); failures are told when the build ends."""
+        said, event = record.getMessage(), getattr(record, "event", None)
         if event == "start":
-            self._since[place] = time.perf_counter()
+            self._since[said] = time.perf_counter()
         elif event == "end":
-            ERR.print(f"[green]built[/] {plain(place)} [dim]{time.perf_counter() - self._since.pop(place, time.perf_counter()):.1f} s[/]")
-
-
-class Warnings(logging.Handler):
-    """Prints what a step says while it works."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print it, a warning in yellow."""
-        style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        ERR.print(f"[{style}]{record.levelname.lower()}[/] {plain(record.getMessage())}")
-
-
-def plain(text: str) -> str:
-    """Text without rich's markup, so that a category called `[red]` is printed as it is."""
-    from rich.markup import escape
-
-    return escape(text)
+            ERR.print(f"[green]built[/] {plain(said)} [dim]{time.perf_counter() - self._since.pop(said, time.perf_counter()):.1f} s[/]")
+        elif record.name == "whetstone.grading":
+            style = "yellow" if record.levelno >= logging.WARNING else "dim"
+            ERR.print(f"[{style}]{record.levelname.lower()}[/] {plain(said)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizer
+
+from whetstone.curriculum.material import Material
+from whetstone.encoder.dev_evaluator import DevSet, build_dev_set
 
 KINDS = ["red", "blue", "green", "black", "white", "pink"]
 THINGS = ["shoe", "mug", "lamp", "cable", "chair", "knife"]
@@ -62,3 +66,28 @@ def shop() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         columns=["query_id", "product_id", "grade"],
     )
     return queries, products, grades
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Same seed, same weights holds on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def dev(shop: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]) -> DevSet:
+    """The shop's dev queries."""
+    return build_dev_set(*shop, {4: 1.0, 1: 0.1})
+
+
+@pytest.fixture
+def material(shop: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]) -> Material:
+    """The shop's train queries: what is graded 4 is a hard positive, the rest are hard negatives; nothing was mined since."""
+    queries, products, grades = shop
+    train = grades.merge(queries.loc[queries["split"] == "train", ["query_id", "split"]], on="query_id")
+    tiers = train.assign(tier=train["grade"].map({4: "hard_positive", 1: "hard_negative"}))
+    graded = train.assign(label=train["grade"].map({4: 2, 1: 0}))
+    return Material(tiers=tiers, queries=queries, products=products, relevant=train[train["grade"] > 2], found=train, graded=graded)

@@ -17,7 +17,8 @@ EXTRA = {"bce": {"negatives": ["random"]}, "mnr": {"negatives": ["hard_negative"
 
 
 def stage(loss: str, **settings: object) -> Stage:
-    return Stage(name="encoder_s", loss=loss, positives=["easy_positive"], **EXTRA[loss], **settings)
+    tiers = {} if loss in ("supcon", "circle") else {"positives": ["easy_positive"], **EXTRA.get(loss, {})}
+    return Stage(name="encoder_s", loss=loss, **tiers, **settings)
 
 
 def test_every_loss_that_a_recipe_may_name_is_there(tiny_encoder: Path) -> None:
@@ -41,7 +42,7 @@ def test_triplet_is_a_hinge_on_the_difference_of_cosine_distances(tiny_encoder: 
 def test_mnr_takes_other_rows_products_and_negatives_as_negatives(tiny_encoder: Path) -> None:
     loss = build_loss(SentenceTransformer(str(tiny_encoder), device="cpu"), stage("mnr", scale=2.0))
     query = torch.eye(2, dtype=torch.float64)
-    value = loss.compute_loss_from_embeddings([query, query, query.flip(0)], torch.empty(0))
+    value = loss.compute_loss_from_embeddings([query, query, query.flip(0)], torch.tensor([[0, 0, 2], [1, 1, 3]]))
     # each query sees cosine 1 twice (its product, the other row's negative) and 0 twice
     expected = -math.log(math.exp(2) / (2 * math.exp(2) + 2 * math.exp(0)))
     assert value.item() == pytest.approx(expected, abs=1e-9)

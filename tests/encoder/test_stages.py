@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,17 @@ import pandas as pd
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tests.encoder.training import same, stage, weights
 
 from whetstone.curriculum.material import Material
 from whetstone.encoder import stages
 from whetstone.encoder.best import averaged
-from whetstone.encoder.dev_evaluator import DevSet, build_dev_set
+from whetstone.encoder.dev_evaluator import DevSet
 from whetstone.encoder.recipes import Stage
 from whetstone.encoder.stages import stage_instances, train_stage
 from whetstone.platform.errors import WhetstoneError
 
-Shop = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
-
-NEGATIVES = {"bce": ["random"], "mnr": ["hard_negative"], "triplet": ["hard_negative"]}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Same seed, same weights holds on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def dev(shop: Shop) -> DevSet:
-    return build_dev_set(*shop, {4: 1.0, 1: 0.1})
-
-
-@pytest.fixture
-def material(shop: Shop) -> Material:
-    queries, products, grades = shop
-    train = grades.merge(queries.loc[queries["split"] == "train", ["query_id", "split"]], on="query_id")
-    tiers = train.assign(tier=train["grade"].map({4: "hard_positive", 1: "hard_negative"}))
-    return Material(tiers=tiers, queries=queries, products=products, relevant=train[train["grade"] > 2], found=train)
-
-
-def stage(loss: str = "mnr", **settings: Any) -> Stage:
-    defaults: dict[str, Any] = {"batch_size": 6, "learning_rate": 3e-3, "epochs": 2, "evaluations": 2, "min_instances": 4}
-    return Stage(name="encoder_s", loss=loss, positives=["hard_positive"], negatives=NEGATIVES[loss], **{**defaults, **settings})
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in SentenceTransformer(str(folder), device="cpu").state_dict().items()}
-
-
-def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("loss", ["bce", "mnr", "triplet"])

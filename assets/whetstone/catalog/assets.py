@@ -1,5 +1,7 @@
 """Wiring of the catalog: what the feed lands (external assets) and which categories each query belongs to."""
 
+from typing import Any
+
 import dagster as dg
 
 from whetstone.platform.asset import OWNERS, asset, result
@@ -14,16 +16,10 @@ _LANDED = {
     "engagement": "Clicks, carts and purchases as the feed landed them.",
     "synonyms": "The source's synonym file in Solr's format, if it has one.",
 }
+_FEED: dict[str, Any] = {"group_name": "sources", "kinds": {"duckdb"}, "owners": OWNERS}
 EXTERNAL = [
-    dg.AssetSpec(
-        ["raw", name],
-        description=description,
-        partitions_def=CATEGORIES if name == "catalog" else None,
-        group_name="sources",
-        kinds={"duckdb"},
-        owners=OWNERS,
-    )
-    for name, description in _LANDED.items()
+    dg.AssetSpec(["raw", name], description=said, partitions_def=CATEGORIES if name == "catalog" else None, **_FEED)
+    for name, said in _LANDED.items()
 ]
 
 
@@ -43,13 +39,9 @@ def query_routes(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     """
     from whetstone.catalog.routing import route
 
-    routes = route(
-        warehouse.table("raw.queries"),
-        warehouse.table("raw.judgments"),
-        warehouse.table("raw.engagement"),
-        warehouse.table("raw.catalog", columns="product_id, category, text"),
-        neighbours=settings.route_neighbours,
-    )
+    queries, judgments, engagement = (warehouse.table(f"raw.{name}") for name in ("queries", "judgments", "engagement"))
+    products = warehouse.table("raw.catalog", columns="product_id, category, text")
+    routes = route(queries, judgments, engagement, products, neighbours=settings.route_neighbours)
     written = warehouse.replace("staging.query_routes", routes)
     methods = routes.drop_duplicates("query_id")["method"].value_counts().to_dict()
     return result(written, metadata={f"count_{method}": int(count) for method, count in methods.items()})

@@ -162,5 +162,5 @@ def _report(connection: duckdb.DuckDBPyConnection, dropped: dict[str, int]) -> L
     for table in ("queries", "judgments", "engagement"):
         hashed = f"select {versioned} from (select md5(to_json(r)::varchar) as row_hash from raw.{table} as r)"
         [(counts[table], versions[table])] = connection.execute(hashed).fetchall()
-    by_slug = [{row[0]: row[column] for row in categories} for column in (2, 1, 3)]
-    return LandingReport(counts, *by_slug, versions, dropped)
+    names, sizes, hashes = ({row[0]: row[column] for row in categories} for column in (1, 2, 3))
+    return LandingReport(counts, sizes, names, hashes, versions, dropped)

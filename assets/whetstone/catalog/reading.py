@@ -62,16 +62,13 @@ def unreadable(source: Source, table: str, error: duckdb.Error) -> WhetstoneErro
     paths = [str(path) for key in source.file_keys(table) for path in source.files[key]]
     if not any(path in said for path in paths):
         said += f" (files: {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''})"
-    return WhetstoneError(
-        f"{source.folder / f'{table}.sql'} could not be read: {said}\nNothing was changed. If the file is still being written, build again "
-        "when it is complete; `whetstone source check` looks at every file."
-    )
+    mend = "If the file is still being written, build again when it is complete; `whetstone source check` looks at every file."
+    return WhetstoneError(f"{source.folder / f'{table}.sql'} could not be read: {said}\nNothing was changed. {mend}")
 
 
 def bad_rows(connection: duckdb.DuckDBPyConnection, contract: Contract, rule: Rule) -> duckdb.DuckDBPyRelation:
     """The rows that break a rule, in file order: `row` (1-based) and `shown`, the key and the column at fault as JSON."""
     shown = ", ".join(f"{name} := {name}" for name in dict.fromkeys([*contract.key, rule.column]))
     rows = f"select *, rowid, {rule.condition} as is_bad from temp.landing_{contract.table}"
-    return connection.sql(
-        f"select rowid + 1 as row, to_json(struct_pack({shown}))::varchar as shown from ({rows}) where is_bad order by row"
-    )
+    packed = f"to_json(struct_pack({shown}))::varchar"
+    return connection.sql(f"select rowid + 1 as row, {packed} as shown from ({rows}) where is_bad order by row")

@@ -11,7 +11,6 @@ random, and stays the same for a pair whatever else is graded.
 """
 
 from collections import Counter
-from itertools import islice
 
 import pandas as pd
 
@@ -40,9 +39,10 @@ def list_instances(material: Material, *, seed: int, lists: str, list_size: int,
         if len(pools) < 2:
             counts["query_with_one_label"] += 1
             continue
-        wanted = -(-sum(map(len, pools.values())) // list_size)
+        rooms = _rooms(pools, list_size)
+        wanted = max(-(-len(pool) // rooms[label]) for label, pool in pools.items())  # until every product had its turn
         for number in range(min(wanted, lists_per_query)):
-            chosen = _fill(pools, number, list_size)
+            chosen = _fill(pools, rooms, number)
             rows.append((query, [product for product, _ in chosen], [label for _, label in chosen]))
     frame = pd.DataFrame(rows, columns=["query_id", "product_ids", "label"])
     frame["query"] = frame["query_id"].map(material.query_text)
@@ -58,23 +58,24 @@ def _pools(material: Material, seed: int, query: str, group: pd.DataFrame) -> tu
     pools: dict[int, list[str]] = {}
     better: set[str] = set()
     twins = 0
-    for label, some in sorted(group.groupby("label")["product_id"], reverse=True):
-        texts = {product: material.product_text[product] for product in some}
+    for label in sorted(group["label"].unique().tolist(), reverse=True):
+        texts = {product: material.product_text[product] for product in group.loc[group["label"] == label, "product_id"]}
         fresh = [product for product in texts if texts[product] not in better]
         twins += len(texts) - len(fresh)
         better |= set(texts.values())
         if fresh:
-            pools[int(label)] = sorted(fresh, key=lambda product: (stable_hash(seed, query, product), product))
+            pools[label] = sorted(fresh, key=lambda product: (stable_hash(seed, query, product), product))
     return pools, twins
 
 
-def _fill(pools: dict[int, list[str]], number: int, size: int) -> list[tuple[str, int]]:
-    """The `number`-th instance: an equal share of each label, going around its products; then more of the lowest labels."""
+def _rooms(pools: dict[int, list[str]], size: int) -> dict[int, int]:
+    """Places of an instance for each label: an equal share, and what the better labels can't fill for the lowest."""
     share = size // len(pools)
-    chosen: list[tuple[str, int]] = []
-    for done, (label, pool) in enumerate(pools.items(), 1):
-        room = size - len(chosen) if done == len(pools) else share
-        start = number * room
-        around = (pool[(start + step) % len(pool)] for step in range(len(pool)))
-        chosen += [(product, label) for product in islice(around, room)]
-    return chosen
+    *better, lowest = pools
+    return {**dict.fromkeys(better, share), lowest: size - sum(min(share, len(pools[label])) for label in better)}
+
+
+def _fill(pools: dict[int, list[str]], rooms: dict[int, int], number: int) -> list[tuple[str, int]]:
+    """The `number`-th instance: from every label as many products as have room, going around."""
+    around = {label: pool[number * rooms[label] % len(pool) :] + pool[: number * rooms[label] % len(pool)] for label, pool in pools.items()}
+    return [(product, label) for label, pool in around.items() for product in pool[: rooms[label]]]

@@ -20,16 +20,11 @@ def token_similar(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
     from whetstone.disagreement.token_similar import token_similar as similar_pairs
 
     category = context.partition_key
-    pairs, dropped = similar_pairs(
-        warehouse.table("staging.products", category, "product_id, text"),
-        warehouse.read(
-            "select query_id, text from staging.queries where category = $c and split = 'train' order by query_id", {"c": category}
-        ),
-        warehouse.table("marts.disagreement_sets", category, "query_id, product_id"),
-        settings.similar_low,
-        settings.similar_high,
-        settings.similar_per_query,
-    )
+    train = "select query_id, text from staging.queries where category = $c and split = 'train' order by query_id"
+    products, queries = warehouse.table("staging.products", category, "product_id, text"), warehouse.read(train, {"c": category})
+    found = warehouse.table("marts.disagreement_sets", category, "query_id, product_id")
+    limits = settings.similar_low, settings.similar_high, settings.similar_per_query
+    pairs, dropped = similar_pairs(products, queries, found, *limits)
     written = warehouse.replace("marts.token_similar", pairs, category)
     return result(written, metadata={f"dropped_{rule}": count for rule, count in dropped.items()})
 

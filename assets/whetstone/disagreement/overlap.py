@@ -38,12 +38,11 @@ def heatmap(table: pd.DataFrame) -> Figure:
         grid[names.index(left), names.index(right)] = grid[names.index(right), names.index(left)] = share
     figure = Figure(figsize=(1.6 + 0.9 * len(names), 1.2 + 0.8 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    picture = axes.imshow(grid, vmin=0, vmax=1, cmap="viridis")
+    axes.imshow(grid, vmin=0, vmax=1, cmap="viridis")
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     for (row, column), share in np.ndenumerate(grid):
         shown = f"{share:.0%}" if np.isfinite(share) else "-"
         axes.text(column, row, shown, ha="center", va="center", color="w" if share < 0.6 else "k")
     axes.set_title("Found by both, share of the smaller run")
-    figure.colorbar(picture, shrink=0.8)
     return figure

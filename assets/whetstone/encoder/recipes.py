@@ -86,6 +86,8 @@ class Stage(Declared):
             raise ValueError(f"positives: loss '{self.loss}' needs at least one tier of positives")
         if self.loss in ONLY_FOR["negatives"] and bool(self.negatives) != bool(self.negatives_per_positive):
             raise ValueError("negatives: name tiers if and only if negatives_per_positive is above 0")
+        if self.loss == "mnr_baseline" and not self.negatives_per_positive:
+            raise ValueError("negatives_per_positive: sentence-transformers' miner finds at least 1")
         if self.loss in ("bce", "triplet") and not self.negatives:
             raise ValueError(f"negatives: loss '{self.loss}' needs at least one tier of negatives")
         return self

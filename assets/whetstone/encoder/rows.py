@@ -31,7 +31,7 @@ def training_rows(
 
 def numbered(instances: pd.DataFrame) -> tuple[pd.DataFrame, torch.Tensor]:
     """The rows with `label` = [query, product, negative_1, ...] as numbers, and the known relevant pairs in these numbers."""
-    columns = ["product_id", *(column for column in instances if column.startswith("negative_id_"))]
+    columns = ["product_id", *(column for column in instances.columns if column.startswith("negative_id_"))]
     queries: dict[str, int] = {}
     products: dict[str, int] = {}
     labels, known = [], set()

@@ -20,9 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
-from torch.utils.data import RandomSampler
 
 Ids = Sequence[Collection[str]]
 
@@ -77,21 +75,6 @@ def fit_count(batches: list[list[int]], count: int) -> list[list[int]]:
         batches.append(largest[half:])
         del largest[half:]
     return sorted(batches, key=len, reverse=True)[:count] if len(batches) > count else batches
-
-
-class ShuffledBatchSampler(DefaultBatchSampler):
-    """Any rows together, as by the library's default sampler, but an epoch's order depends on the seed and its number alone.
-
-    The default draws all epochs in turn from one generator, whose state no checkpoint has: one that is taken up in a later epoch would
-    repeat the first.
-    """
-
-    def __init__(self, dataset: Any, *, generator: torch.Generator, **kwargs: Any) -> None:
-        super().__init__(RandomSampler(dataset, generator=generator), generator=generator, **kwargs)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        self.generator.manual_seed(self.seed + self.epoch)
-        return super().__iter__()
 
 
 class ConflictFreeBatchSampler(DefaultBatchSampler):

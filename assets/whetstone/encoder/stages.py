@@ -34,7 +34,7 @@ from whetstone.encoder.dev_evaluator import DevSet
 from whetstone.encoder.losses import build_loss
 from whetstone.encoder.recipes import Stage, Towers
 from whetstone.encoder.rows import training_rows
-from whetstone.encoder.samplers import ShuffledBatchSampler, conflict_free
+from whetstone.encoder.samplers import conflict_free
 from whetstone.encoder.towers import column_prompts, router_mapping, shape_towers
 from whetstone.platform.precision import has_bf16, pick_device
 from whetstone.platform.weights import encoder_folder
@@ -93,12 +93,13 @@ def train_stage(
     checkpoint = last_complete(resume) if resume else None
     if checkpoint is None:
         choice.judge(0)
-    if len(instances) < stage.min_instances:
-        few = f"{len(instances)} instances are fewer than min_instances = {stage.min_instances}"
+    # the library's miner drops rows, so they are counted after it too
+    rows, relevant = training_rows(stage, instances, model, catalog) if len(instances) >= stage.min_instances else (instances, None)
+    if len(rows) < stage.min_instances:
+        few = f"{len(rows)} instances are fewer than min_instances = {stage.min_instances}"
         result.skipped = f"{few}: the weights of the start pass through"
         return result
     freeze(model, stage.frozen_layers)
-    rows, relevant = training_rows(stage, instances, model, catalog)
     choice.loss = loss = build_loss(model, stage, relevant)
     if checkpoint:
         choice.resume(checkpoint)
@@ -115,7 +116,7 @@ def _trainer(
     """The library's trainer, set up as the stage declares; `checkpoints` are kept in `scratch`."""
     is_cpu = model.device.type == "cpu"
     columns = text_columns(rows)
-    batches = conflict_free(rows) if stage.loss == "mnr" and stage.batches == "conflict_free" else ShuffledBatchSampler
+    batches = conflict_free(rows) if stage.loss == "mnr" and stage.batches == "conflict_free" else "batch_sampler"
     arguments = SentenceTransformerTrainingArguments(
         output_dir=scratch,
         seed=seed,

@@ -54,7 +54,8 @@ def scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
 def reliability(confidence: np.ndarray, is_right: np.ndarray) -> list[dict[str, Any]]:
     """The filled bins of the calibration error, rising, for a diagram: `pairs`, mean `confidence`, `share_right`."""
     told = pd.DataFrame({"pairs": 1, "confidence": confidence, "share_right": np.asarray(is_right, dtype=float)})
-    return told.groupby(_bins(confidence)).agg({"pairs": "sum", "confidence": "mean", "share_right": "mean"}).to_dict("records")
+    bins = told.groupby(_bins(confidence)).agg({"pairs": "sum", "confidence": "mean", "share_right": "mean"})
+    return [{str(name): value for name, value in row.items()} for row in bins.to_dict("records")]
 
 
 def agreement_report(
@@ -103,7 +104,7 @@ def stage_table(pairs: pd.DataFrame, stages: Sequence[str], seed: int) -> list[d
     put to). Returns rows of `stage`, `pairs` and intervals `share` (of all pairs), `accuracy`, `confidence` (mean) and `cost_usd` (mean of
     a pair); a stage that settled nothing has a row, too.
     """
-    query, place = _numbers(pairs["query_id"]), pd.Index(stages).get_indexer(pairs["settled_by"])
+    query, place = _numbers(pairs["query_id"].to_numpy()), pd.Index(stages).get_indexer(pd.Index(pairs["settled_by"]))
     sums = [None, pairs["is_right"], pairs["confidence"], pairs["cost_usd"]]
     drawn = _draws(np.hstack([_per_query(query, place, len(stages), each) for each in sums]), seed)
     settled, *parts = np.split(drawn, len(sums), axis=1)

@@ -105,7 +105,8 @@ def calibrate(
     # gets wrong, which queries happen to be hard: with few judged queries that is most of it.
     told = {"ece": fitted_without(np.arange(len(truth))), "ece_raw": raw, "ece_new_queries": fitted}
     choice = choose_thresholds(grades, fitted, truth, costs.mean(axis=0), wanted)
-    stages = [Stage(each.name, each.version, *how) for (each, _), *how in zip(answers, maps, choice.thresholds, strict=True)]
+    how = zip(answers, maps, choice.thresholds, strict=True)
+    stages = [Stage(annotator.name, annotator.version, map_, limit) for (annotator, _), map_, limit in how]
     limits_of = _thresholds_by_others(grades, fitted, truth, costs, queries, wanted)
     settled = settle(grades, fitted, limits_of)
     paid = (costs * asked(grades, fitted, limits_of)).sum(axis=1)

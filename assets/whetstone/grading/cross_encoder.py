@@ -7,9 +7,8 @@ of their rarity), or they would hardly ever be answered; that bends the confiden
 other seeds answer together, by their mean probability (Lakshminarayanan et al. 2017, arXiv 1612.01474: the surest way to a confidence
 that means something); the runs' spread says how much of a result is luck.
 
-Pairs are cut at 128 tokens (fewer if the base reads fewer): a query and a product text of title and category need 40 on average.
-Answers are a function of the pair up to rounding: batches are padded to their longest pair, which moves a bf16 probability in the
-third decimal.
+Pairs are cut at 128 tokens (fewer if the base reads fewer): a query and a product text of title and category need 40 on average. Answers
+are a function of the pair up to rounding: batches are padded to their longest pair, which moves a bf16 probability in the third decimal.
 """
 
 import tempfile

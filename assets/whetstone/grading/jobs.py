@@ -102,10 +102,11 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     judged = warehouse.read(JUDGED)
     dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
     rows = plan_calibration(dev, annotators, room.ledger, guideline, settings.claude_batch_from)
+    go_on = shares_that_go_on(found) if known else {}
     for category in categories or builder.history.categories:
-        tables = (warehouse.table(table, category) for table in ("marts.grade_candidates", "staging.judgments"))
-        go_on = shares_that_go_on(found) if known else {}
-        rows += plan_category(category, *tables, cascade, go_on, room.ledger, guideline, room.entry, settings.claude_batch_from)
+        pairs, judgments = (warehouse.table(table, category) for table in ("marts.grade_candidates", "staging.judgments"))
+        booked = room.ledger, guideline, room.entry
+        rows += plan_category(category, pairs, judgments, cascade, go_on, *booked, settings.claude_batch_from)
     table = totals(rows)
     usd, at_most = table["usd"].sum(), table["at_most_usd"].sum()
     by_category = pd.DataFrame(rows).groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()

@@ -60,10 +60,8 @@ def plan_category(
         if isinstance(annotator, ClaudeAnnotator):
             is_first = ~keys.duplicated().to_numpy()
             to_buy = open_pairs[~is_known & is_first]
-            estimate = annotator.estimate(to_buy, len(to_buy) >= batch_from)
             chance = float(weight[~is_known & is_first].mean()) if len(to_buy) else 0.0
-            row |= {"to_buy": round(len(to_buy) * chance), "usd": estimate.expected_usd * chance, "at_most_usd": estimate.at_most_usd}
-            row |= {"tokens_in": round(estimate.tokens_in * chance), "tokens_out": round(estimate.tokens_out * chance)}
+            row |= _purchase(annotator, to_buy, batch_from, chance)
             weight = np.where(is_known, weight, weight * go_on.get(annotator.name, 1.0))
         rows.append(row)
         open_pairs, weight = open_pairs[~is_settled].reset_index(drop=True), weight[~is_settled]
@@ -79,10 +77,8 @@ def plan_calibration(
         if isinstance(annotator, ClaudeAnnotator) and len(judged):
             keys = ledger_keys(judged, annotator, guideline)["key"]
             to_buy = judged[(~keys.isin(ledger.lookup(keys)["key"]) & ~keys.duplicated()).to_numpy()]
-            estimate = annotator.estimate(to_buy, len(to_buy) >= batch_from)
             row = _row("(calibration)", annotator.name, len(judged), known=len(judged) - len(to_buy))
-            row |= {"to_buy": len(to_buy), "tokens_in": estimate.tokens_in, "tokens_out": estimate.tokens_out}
-            rows.append({**row, "usd": estimate.expected_usd, "at_most_usd": estimate.at_most_usd})
+            rows.append(row | _purchase(annotator, to_buy, batch_from, 1.0))
     return rows
 
 
@@ -102,6 +98,13 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["stage"] = np.where(table["category"] == "(calibration)", "calibration of " + table["stage"], table["stage"])
     return table.drop(columns="category").groupby("stage", sort=False, as_index=False).sum()
+
+
+def _purchase(annotator: ClaudeAnnotator, to_buy: pd.DataFrame, batch_from: int, chance: float) -> dict[str, Any]:
+    """The last columns of a row: pairs that are asked with this chance, what that will use and cost, and the most that all can cost."""
+    all_of = annotator.estimate(to_buy, len(to_buy) >= batch_from)
+    counts = [round(count * chance) for count in (len(to_buy), all_of.tokens_in, all_of.tokens_out)]
+    return dict(zip(COLUMNS[5:], [*counts, all_of.expected_usd * chance, all_of.at_most_usd], strict=True))
 
 
 def _row(category: str, stage: str, pairs: int, *, known: int, settled: int = 0) -> dict[str, Any]:

@@ -73,10 +73,7 @@ def plots(found: Mapping[str, Any]) -> dict[str, bytes]:
     report = found["report"]
     if not report:
         return {}
-    return {
-        "Confusion with human judgments": figure_png(confusion_figure(report)),
-        "Reliability": figure_png(reliability_figure(report)),
-    }
+    return {"Confusion with human judgments": figure_png(confusion_figure(report)), "Reliability": figure_png(reliability_figure(report))}
 
 
 def _stage_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:

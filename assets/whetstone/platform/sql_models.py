@@ -92,11 +92,10 @@ def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str]
     tables = {model.table for model in models} | set(known)
     for model in models:
         if unknown := sorted({*model.tables} - tables):
-            place = f"{model.path}:{_line(model.text, unknown[0])}"
-            raise WhetstoneError(f"{place}: reads unknown table {unknown[0]}; known are {', '.join(sorted(tables))}")
-        if unknown := sorted({*model.parameters} - {"category", *names}):
-            place = f"{model.path}:{_line(model.text, f'${unknown[0]}')}"
-            raise WhetstoneError(f"{place}: ${unknown[0]} is no setting and no word of the guideline")
+            said = f"reads unknown table {unknown[0]}; known are {', '.join(sorted(tables))}"
+            raise WhetstoneError(f"{model.path}:{_line(model.text, unknown[0])}: {said}")
+        if unknown := [f"${name}" for name in model.parameters if name not in {"category", *names}]:
+            raise WhetstoneError(f"{model.path}:{_line(model.text, unknown[0])}: {unknown[0]} is no setting and no word of the guideline")
     return models
 
 

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WRITTEN = "meta.written"
-LOCK_PATIENCE_S = 60.0
-"""How long a process waits for another one's read or write; each holds the file for milliseconds."""
+LOCK_PATIENCE_S = 60.0  # how long a process waits for another one's read or write; each holds the file for milliseconds
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,7 @@ def _open(database: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
             return duckdb.connect(database, config=config)
         except duckdb.Error as error:
             if "could not set lock" not in str(error).lower() or time.monotonic() > give_up:
-                raise WhetstoneError(
-                    f"warehouse {database} cannot be opened: {error}\nIf another process holds it, close that process; if the file is "
-                    "damaged, move it away: the next build makes it anew (paid grades are lost only with this file)."
-                ) from error
+                mend = "If another process holds it, close that process; if the file is damaged, move it away: the next build makes it anew"
+                lost = "paid grades are lost only with this file"
+                raise WhetstoneError(f"warehouse {database} cannot be opened: {error}\n{mend} ({lost}).") from error
             time.sleep(0.05)

@@ -26,14 +26,7 @@ def search(inputs: ChannelInputs, depth: int) -> pd.DataFrame:
 
 
 def bm25_run(
-    texts: Sequence[str],
-    product_ids: Sequence[str],
-    query_texts: Sequence[str],
-    query_ids: Sequence[str],
-    depth: int,
-    *,
-    k1: float,
-    b: float,
+    texts: Sequence[str], product_ids: Sequence[str], query_texts: Sequence[str], query_ids: Sequence[str], depth: int, k1: float, b: float
 ) -> pd.DataFrame:
     """The run of the `depth` best products of every query, without those that share no word with it.
 

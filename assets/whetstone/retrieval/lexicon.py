@@ -124,11 +124,9 @@ def longest_matches(found: Sequence[str], longest: Mapping[str, int], known: Con
 def harvest(products: pd.DataFrame) -> Lexicon:
     """The lexicon of products (title, brand, category_path, attributes; any may be missing), whose rows are theirs, in their order."""
     held: Held = defaultdict(list)
-    brands: set[str] = set()
-    values: set[str] = set()
+    brands, values = set[str](), set[str]()
     phrases = cache(_phrases)  # brands, nodes and values repeat
-    fields = zip(products["brand"], products["category_path"], products["attributes"], strict=True)
-    for product, (brand, path, attributes) in enumerate(fields):
+    for product, (brand, path, attributes) in enumerate(products[["brand", "category_path", "attributes"]].itertuples(index=False)):
         nodes = path if isinstance(path, Sequence | np.ndarray) else ()
         facts = attributes.values() if isinstance(attributes, dict) else ()
         named = [phrase for value in (*nodes, *facts) for phrase in phrases(value)]
@@ -140,7 +138,11 @@ def harvest(products: pd.DataFrame) -> Lexicon:
     _hold_mentions(titles, held, brands, values)
     _hold_heads(titles, held)
     _hold_collocations(titles, held)
-    return _as_lexicon(held, len(products))
+    entries = {phrase: number for number, phrase in enumerate(sorted(held))}
+    rows = [product for holders in held.values() for product in holders]
+    columns = [entries[phrase] for phrase, holders in held.items() for _ in holders]
+    holds = sparse.csc_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(products), len(entries)))
+    return Lexicon(entries, holds)  # a repeated pair stays True
 
 
 def _hold_mentions(titles: Titles, held: Held, brands: set[str], values: set[str]) -> None:
@@ -156,12 +158,11 @@ def _hold_mentions(titles: Titles, held: Held, brands: set[str], values: set[str
 
 
 def _hold_heads(titles: Titles, held: Held) -> None:
-    heads = [{head for segment in segments if (head := head_noun(segment))} for segments in titles]
-    count = Counter(head for each in heads for head in each)
-    for product, each in enumerate(heads):
-        for head in each:
-            if count[head] >= LEAST_COUNT - 1:
-                held[head].append(product)
+    heads = [(product, head) for product, segments in enumerate(titles) for head in {head_noun(segment) for segment in segments} if head]
+    count = Counter(head for _, head in heads)
+    for product, head in heads:
+        if count[head] >= LEAST_COUNT - 1:
+            held[head].append(product)
 
 
 def _hold_collocations(titles: Titles, held: Held) -> None:
@@ -183,14 +184,6 @@ def _hold_collocations(titles: Titles, held: Held) -> None:
         kept = grams[(count >= LEAST_COUNT) & (npmi >= LEAST_NPMI)]
         for place, phrase in zip(kept.index, vocabulary[kept], strict=True):
             held[" ".join(phrase)].append(owner[place])
-
-
-def _as_lexicon(held: Held, count_products: int) -> Lexicon:
-    phrases = {phrase: number for number, phrase in enumerate(sorted(held))}
-    rows = [product for products in held.values() for product in products]
-    columns = [phrases[phrase] for phrase, products in held.items() for _ in products]
-    holds = sparse.csc_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(count_products, len(phrases)))
-    return Lexicon(phrases, holds)  # a repeated pair stays True
 
 
 def _phrases(value: object) -> tuple[str, ...]:

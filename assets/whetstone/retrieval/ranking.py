@@ -25,15 +25,11 @@ def top_k(found: Iterable[Hits], product_ids: Sequence[str], query_ids: Sequence
     order = _places(product_ids, "product")
     hits = [_best(positions, scores, order, k) for positions, scores in found]
     by_id = np.argsort(_places(query_ids, "query"))
-    run = pd.DataFrame(
-        {
-            "query_id": np.repeat(
-                np.asarray(query_ids, dtype=object)[by_id], np.array([len(hits[query][0]) for query in by_id], dtype=int)
-            ),
-            "product_id": np.asarray(product_ids, dtype=object)[np.concatenate([by_id[:0], *(hits[query][0] for query in by_id)])],
-            "score": np.concatenate([np.empty(0), *(hits[query][1] for query in by_id)]),
-        }
-    )
+    counts = np.array([len(hits[query][0]) for query in by_id], dtype=int)
+    places = np.concatenate([by_id[:0], *(hits[query][0] for query in by_id)])
+    scores = np.concatenate([np.empty(0), *(hits[query][1] for query in by_id)])
+    queries, products = (np.asarray(ids, dtype=object) for ids in (query_ids, product_ids))
+    run = pd.DataFrame({"query_id": np.repeat(queries[by_id], counts), "product_id": products[places], "score": scores})
     run.insert(2, "rank", run.groupby("query_id", sort=False).cumcount() + 1)
     return run
 

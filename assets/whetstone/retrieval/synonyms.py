@@ -98,10 +98,9 @@ def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> 
     often = np.flatnonzero(has_gap.sum(axis=0) >= LEAST_QUERIES)
     together = sparse.coo_array(has_gap[:, often].T @ held)
     total, n = held.sum(axis=0)[together.col], has_gap.sum(axis=0)[often][together.row]
-    table = pd.DataFrame(
-        {"phrase": binarizer.classes_[often][together.row], "entry": np.array(list(lexicon.phrases), dtype=object)[together.col]}
-    )
-    table = table.assign(credit=together.data / n, llr=log_likelihood_ratio(together.data, n, total, len(gaps)), count_queries=n)
+    phrase, entry = binarizer.classes_[often][together.row], np.array(list(lexicon.phrases), dtype=object)[together.col]
+    table = pd.DataFrame({"phrase": phrase, "entry": entry, "credit": together.data / n})
+    table = table.assign(llr=log_likelihood_ratio(together.data, n, total, len(gaps)), count_queries=n)
     above_chance = together.data * len(gaps) > total * n
     learned = table[above_chance & (table["credit"] >= LEAST_SHARE) & (table["llr"] >= LEAST_LLR)]
     learned = learned.sort_values(["phrase", "llr", "entry"], ascending=[True, False, True]).groupby("phrase").head(MOST_PER_PHRASE)
