@@ -74,6 +74,7 @@ def single_channel(name: str) -> Callable[[World], Material]:
 
 ROWS: dict[str, Row] = {
     "mnr_baseline": Row(lambda: load_recipe("mnr_baseline")),
+    "few_labels": Row(lambda: load_recipe("few_labels")),
     "mixed": Row(lambda: load_recipe("mixed")),
     "curriculum": Row(curriculum),
     "curriculum, then BCE": Row(lambda: curriculum(then="bce")),
