@@ -44,9 +44,8 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
     for number, stage in enumerate(recipe.stages):
         if stage.needs_hard_samples:
             material = replace(material, mined=mined(world, material, start, recipe.mining_depth))
-        stage = sized(stage, steps // len(recipe.stages), batch, rate_factor, 1)
+        stage = sized(stage, steps // len(recipe.stages), batch, rate_factor)
         instances, _ = stage_instances(stage, material, seed)
-        stage = sized(stage, steps // len(recipe.stages), batch, rate_factor, max(1, len(instances)))
         out = folder / f"{number}-{stage.name}"
         catalog = world.products["text"].tolist()
         train_stage(out, start, stage, instances, world.dev, seed=seed, catalog=catalog, device=world.device, progress=True)
@@ -54,11 +53,11 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
     return start
 
 
-def sized(stage: Stage, steps: int, batch: int, rate_factor: float, rows: int) -> Stage:
-    """The stage with so many steps of about as many texts a batch, whatever its rows, and dev looks evenly spread over them."""
+def sized(stage: Stage, steps: int, batch: int, rate_factor: float) -> Stage:
+    """The stage with so many steps of about as many texts a batch, and dev looks evenly spread over them."""
     size = max(2, batch * 2 // stage.list_size) if stage.loss in ("supcon", "circle") else batch
-    epochs = -(-steps * size // rows) + 1  # `max_steps` ends it; conflicts make some batches small
-    update = {"batch_size": size, "max_steps": steps, "learning_rate": stage.learning_rate * rate_factor, "epochs": epochs}
+    # however few rows there are: `max_steps` ends it
+    update = {"batch_size": size, "max_steps": steps, "learning_rate": stage.learning_rate * rate_factor, "epochs": steps}
     return stage.model_copy(update={**update, "evaluations": EVALUATIONS})
 
 

@@ -13,7 +13,14 @@ from whetstone.platform.staleness import name_of
 from whetstone.retrieval.encode import encode
 
 OWN = {"models.encoder_supcon", "models.encoder_circle", "marts.hard_samples", "marts.synthetic_queries", "marts.synthetic_grades"}
-FOLLOW = {"marts.evaluation", "models.champion", "models.search_thresholds", "models.product_vectors", "models.search_index", "reports.report"}
+FOLLOW = {
+    "marts.evaluation",
+    "models.champion",
+    "models.search_thresholds",
+    "models.product_vectors",
+    "models.search_index",
+    "reports.report",
+}
 
 
 @pytest.fixture(scope="module")

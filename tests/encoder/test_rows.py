@@ -72,7 +72,7 @@ def test_library_negatives_are_what_the_library_mines(count: int, tiny_encoder: 
         load(tiny_encoder),
         corpus=sorted(catalog),
         relative_margin=0.05,
-        range_max=100,
+        range_max=1000,
         num_negatives=count,
         sampling_strategy="top",
         output_format="n-tuple",

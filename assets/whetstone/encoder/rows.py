@@ -50,7 +50,7 @@ def library_negatives(instances: pd.DataFrame, model: SentenceTransformer, catal
         model,
         corpus=sorted(set(catalog)),
         relative_margin=0.05,
-        range_max=100,
+        range_max=1000,  # a smaller range loses most rows: where positives are many, few products score below the margin
         num_negatives=count,
         sampling_strategy="top",
         output_format="n-tuple",
