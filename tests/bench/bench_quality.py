@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
@@ -120,8 +121,8 @@ def untrained(world: World, name: str) -> pd.DataFrame:
 def table(results: pd.DataFrame, against: str, draws: int = 2000) -> pd.DataFrame:
     """One line a row: mean, spread over seeds, and the paired difference of NDCG@10 and recall@100 to `against` with its interval."""
     shown = [name for name in SHOWN if name in results]
-    per_query = results.groupby(["row", "query_id"], sort=False)[shown].mean()
-    seeds = results.groupby(["row", "seed"], sort=False)[shown].mean()
+    per_query = results.groupby(["row", "query_id"], sort=False, observed=True)[shown].mean()
+    seeds = results.groupby(["row", "seed"], sort=False, observed=True)[shown].mean()
     lines = []
     for row in dict.fromkeys(results["row"]):
         own = seeds.loc[row]
@@ -172,9 +173,11 @@ def main() -> None:
         rows = {"all": list(ROWS), "key": list(KEY)}.get(options.rows) or options.rows.split(";")
         work = [(name, 0) for name in UNTRAINED] + [(name, seed) for seed in range(options.seeds) for name in rows]
         for name, seed in work:
-            claim(done / f"{list(UNTRAINED + tuple(ROWS)).index(name):02d}-{seed}", name, seed, world, options)
-    tables = [pd.read_parquet(path) for path in sorted(done.glob("*.parquet"))]
-    print(table(pd.concat(tables, ignore_index=True), options.against).to_string(index=False))
+            place = re.sub(r"\W+", "-", name)
+            claim(done / f"{place}-{seed}", name, seed, world, options)
+    found = pd.concat([pd.read_parquet(path) for path in sorted(done.glob("*.parquet"))], ignore_index=True)
+    found["row"] = pd.Categorical(found["row"], [*UNTRAINED, *ROWS])
+    print(table(found.sort_values(["row", "seed"]), options.against).to_string(index=False))
 
 
 def claim(place: Path, name: str, seed: int, world: World, options: argparse.Namespace) -> None:
