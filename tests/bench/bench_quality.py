@@ -5,7 +5,8 @@
     python tests/bench/bench_quality.py --encoder static --rate-factor 100     a StaticEmbedding base: the whole table in minutes
     python tests/bench/bench_quality.py --device cuda                          the same on a GPU
 
-All rows of one source share its grades, judgments and number of optimiser steps (`--steps`); a stage gets an equal part of them. Each
+All rows of one source share its grades, judgments and number of optimiser steps (`--steps`), of which each stage gets its part by the
+recipe's `max_steps`; recipes that grade more (hard samples, synthetic queries) do so with the build's own cascade. Each
 checkpoint is chosen on dev, the baseline's too. Figures are of test queries over the full catalog: the mean over seeds, their spread
 (standard deviation of the seeds' means), and the paired difference to `--against`, with a 95 % bootstrap interval over queries of the
 per-query mean over seeds. What is done already is read from `--home`: a bench that was killed goes on, and processes share the work.
@@ -45,7 +46,8 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
     for number, stage in enumerate(recipe.stages):
         if stage.needs_hard_samples:
             material = replace(material, mined=mined(world, material, start, recipe.mining_depth))
-        stage = sized(stage, steps // len(recipe.stages), batch, rate_factor)
+        part = (stage.max_steps or 1) / sum(each.max_steps or 1 for each in recipe.stages)
+        stage = sized(stage, round(steps * part), batch, rate_factor)
         instances, _ = stage_instances(stage, material, seed)
         out = folder / f"{number}-{stage.name}"
         catalog = world.products["text"].tolist()
@@ -69,7 +71,7 @@ def mined(world: World, material: Material, encoder: Path, depth: int) -> pd.Dat
     embed = world.vectors(encoder)
     known = world.warehouse.read("select * from marts.grades where split = 'train'")
     samples, _ = mine_hard_samples(
-        material.queries,
+        world.material.queries,  # not the synthetic ones: those are graded with their likely negatives already
         world.products,
         lambda texts: embed(list(texts), "query"),
         lambda: embed(world.products["text"].tolist(), "product"),

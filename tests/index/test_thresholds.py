@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whetstone.evaluation.metrics import evaluate_run
-from whetstone.index.thresholds import WEIGHTS, best_cut, judged_cosines, mean_ndcg, measure, thresholds_of
+from whetstone.index.thresholds import WEIGHTS, best_cut, choose_weight, judged_cosines, measure, ndcg_by_query, thresholds_of
 from whetstone.retrieval.fusion import blend, rrf
 from whetstone.retrieval.ranking import top_k
 
@@ -64,8 +64,18 @@ def test_the_weight_is_the_best_of_the_grid_on_dev(world) -> None:
         per_query = evaluate_run(run, judgments, sorted(set(judged["query_id"])), gains={0: 0.0, 1: 0.5, 2: 1.0}, relevant_grade=2)
         tried[weight] = per_query["ndcg@10"].mean()
     assert found.ndcg_by_weight == pytest.approx({f"{weight:g}": value for weight, value in tried.items()})
-    assert found.weight == max(tried, key=tried.get) and 0 < found.weight < 1
+    assert 0 < found.weight < 1
+    assert tried[found.weight] >= max(tried.values()) - 0.1
     pd.testing.assert_frame_equal(found.fuse(lexical, dense, 7), blend(lexical, dense, cuts, found.weight, 7))
+
+
+def test_of_weights_that_dev_cannot_tell_apart_the_nearest_to_the_middle_is_taken() -> None:
+    best = pd.Series([0.9, 0.5, 0.7, 0.3])
+    by_noise = best + pd.Series([-0.4, 0.3, -0.3, 0.3])
+    by_much = best - pd.Series([0.1, 0.12, 0.09, 0.11])
+    assert choose_weight({1.0: best, 0.6: by_noise}) == 0.6  # 0.025 behind, standard error 0.19
+    assert choose_weight({1.0: best, 0.6: by_much}) == 1.0  # 0.105 behind, standard error 0.006
+    assert choose_weight({0.2: best, 0.9: best, 0.4: by_much}) == 0.2
 
 
 def test_equal_weights_go_to_the_middle(world) -> None:
@@ -78,7 +88,7 @@ def test_a_judged_product_outside_the_catalog_counts_in_ndcg_but_not_in_cuts(wor
     lost = judged.drop_duplicates("query_id").assign(product_id="gone", label=2, gain=1.0, cosine=np.nan)
     before, after = measure("v1", lexical, dense, judged), measure("v1", lexical, dense, pd.concat([judged, lost]))
     assert after.cuts == before.cuts
-    assert mean_ndcg(dense, pd.concat([judged, lost])) < mean_ndcg(dense, judged)
+    assert ndcg_by_query(dense, pd.concat([judged, lost])).mean() < ndcg_by_query(dense, judged).mean()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ share of the m places, and the lowest one also what the others can't fill. A que
 A product whose text equals that of a better-labelled one of the query is a second listing of it and is left out.
 
 A query with many products makes several instances, each with the next products in an order that is a hash of (seed, query, product): it is
-random, and stays the same for a pair whatever else is graded.
+random, and stays the same for a pair whatever else is graded. In a union the hard samples come first: they are few among the originals.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ def list_instances(material: Material, *, seed: int, lists: str, list_size: int,
     Columns: query_id, product_ids, query, item_1 .. item_m, label; ordered by query_id and instance.
     """
     sources = {"graded": [material.graded], "mined": [material.mined], "union": [material.mined, material.graded]}[lists]
-    pairs = pd.concat([frame[["query_id", "product_id", "label"]] for frame in sources])
+    pairs = pd.concat([frame[["query_id", "product_id", "label"]].assign(turn=turn) for turn, frame in enumerate(sources)])
     known = pairs[pairs["query_id"].isin(material.query_text.keys()) & pairs["product_id"].isin(material.product_text.keys())]
     distinct = known.drop_duplicates(["query_id", "product_id"])
     counts = Counter(query_or_product_without_text=len(pairs) - len(known))
@@ -59,12 +59,14 @@ def _pools(material: Material, seed: int, query: str, group: pd.DataFrame) -> tu
     better: set[str] = set()
     twins = 0
     for label in sorted(group["label"].unique().tolist(), reverse=True):
-        texts = {product: material.product_text[product] for product in group.loc[group["label"] == label, "product_id"]}
+        own = group[group["label"] == label]
+        turns = dict(zip(own["product_id"], own["turn"], strict=True))
+        texts = {product: material.product_text[product] for product in turns}
         fresh = [product for product in texts if texts[product] not in better]
         twins += len(texts) - len(fresh)
         better |= set(texts.values())
         if fresh:
-            pools[label] = sorted(fresh, key=lambda product: (stable_hash(seed, query, product), product))
+            pools[label] = sorted(fresh, key=lambda product: (turns[product], stable_hash(seed, query, product), product))
     return pools, twins
 
 

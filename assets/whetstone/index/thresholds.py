@@ -5,7 +5,8 @@ queries: say "label or better" where cosine >= cut, and take the cut with the be
 
     precision = right / said,  recall = right / all of that label or better,  F1 = 2 * right / (said + all of that label or better)
 
-Weight. Of 0, 0.1, ..., 1 the one whose blend (retrieval/fusion.py) has the best NDCG@10 on dev queries; of equals the nearest to 0.5.
+Weight. Of 0, 0.1, ..., 1 the one whose blend (retrieval/fusion.py) has the best NDCG@10 on dev queries, or one that these can't tell from
+it: of all weights whose mean difference to the best is within one standard error (Breiman et al. 1984, the 1-SE rule), the nearest to 0.5. On a few dev queries the best weight alone follows the noise.
 Both are fitted on dev queries: figures on these flatter, those of test queries don't.
 """
 
@@ -84,11 +85,10 @@ def measure(encoder: str, lexical_run: pd.DataFrame, dense_run: pd.DataFrame, ju
         )
     lexical, dense = (run[run["query_id"].isin(judged["query_id"])] for run in (lexical_run, dense_run))
     both = scaled(lexical, dense, _pair_of(cuts))
-    ndcg = {weight: mean_ndcg(weighted(both, weight, TOP), judged) for weight in WEIGHTS}
-    if np.isnan(ndcg[0.0]):
+    ndcg = {weight: ndcg_by_query(weighted(both, weight, TOP), judged) for weight in WEIGHTS}
+    if ndcg[0.0].empty:
         return Thresholds(encoder, cuts, reason="no weight: no judged pair of a dev query has a gain, so NDCG is undefined")
-    weight = min(WEIGHTS, key=lambda each: (-round(ndcg[each], 9), round(abs(each - 0.5), 1), each))
-    return Thresholds(encoder, cuts, weight, {f"{each:g}": value for each, value in ndcg.items()})
+    return Thresholds(encoder, cuts, choose_weight(ndcg), {f"{weight:g}": float(values.mean()) for weight, values in ndcg.items()})
 
 
 def best_cut(cosines: npt.NDArray[np.float64], is_right: npt.NDArray[np.bool_]) -> Cut | None:
@@ -104,8 +104,17 @@ def best_cut(cosines: npt.NDArray[np.float64], is_right: npt.NDArray[np.bool_]) 
     return Cut(float(falling[ends][best]), hits / shown, hits / int(right[-1]), shown, hits, len(cosines))
 
 
-def mean_ndcg(run: pd.DataFrame, judged: pd.DataFrame) -> float:
-    """Mean NDCG@10 of a run over the queries of `judged` (query_id, product_id, gain) that can have one; NaN if none can."""
+def choose_weight(ndcg: Mapping[float, pd.Series]) -> float:
+    """The weight by the 1-SE rule, from NDCG by query for every weight (the same queries, at least one)."""
+    best = max(ndcg.values(), key=lambda values: values.mean())
+    behind = {weight: best - values for weight, values in ndcg.items()}
+    error = {weight: float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else 0.0 for weight, each in behind.items()}
+    level = [weight for weight, each in behind.items() if each.mean() <= error[weight] + 1e-9]
+    return min(level, key=lambda weight: (round(abs(weight - 0.5), 9), weight))
+
+
+def ndcg_by_query(run: pd.DataFrame, judged: pd.DataFrame) -> pd.Series:
+    """NDCG@10 of a run for the queries of `judged` (query_id, product_id, gain) that can have one."""
     ideal = judged.sort_values("gain", ascending=False, kind="stable", ignore_index=True)
     ideal = ideal.assign(rank=ideal.groupby("query_id").cumcount() + 1)
     shown = run[[*PAIR, "rank"]].merge(judged[[*PAIR, "gain"]], on=PAIR)
@@ -113,7 +122,8 @@ def mean_ndcg(run: pd.DataFrame, judged: pd.DataFrame) -> float:
         (frame["gain"] / np.log2(frame["rank"] + 1))[frame["rank"] <= TOP].groupby(frame["query_id"]).sum() for frame in (shown, ideal)
     )
     best = best[best > 0]
-    return float((reached.reindex(best.index).fillna(0.0) / best).mean())
+    found: pd.Series = reached.reindex(best.index).fillna(0.0) / best
+    return found
 
 
 def judged_cosines(
