@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from whetstone.catalog.demo.generate import generate
-from whetstone.curriculum.assets import assets
+from whetstone.curriculum.assets import NEAR, assets
 from whetstone.grading.guideline import load_guideline
 from whetstone.platform.asset import with_settings
 from whetstone.platform.settings import Settings
 from whetstone.platform.sql_contracts import contract_checks, load_contract
 from whetstone.platform.warehouse import Warehouse
+from whetstone.retrieval import channels
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,20 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory, mini_encoder: Path) -> W
         outcome = project.open_builder(settings).run("+synthetic_grades")
     assert not outcome.failed and not outcome.held_back, outcome.failed
     return Warehouse(database=str(settings.warehouse_path))
+
+
+def test_another_version_of_a_channel_grades_the_synthetic_queries_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version() -> str | None:
+        _, grades = assets(load_guideline("esci"), restricted=True, share=0.5)
+        return next(iter(grades.specs)).code_version
+
+    plain = version()
+    for name in NEAR:
+        with monkeypatch.context() as patch:
+            changed = tuple(replace(each, version="new") if each.name == name else each for each in channels.CHANNELS)
+            patch.setattr(channels, "CHANNELS", changed)
+            assert version() != plain
+    assert version() == plain
 
 
 def test_only_products_without_a_positive_have_a_query_that_no_shopper_asked(warehouse: Warehouse) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from whetstone.curriculum.instances import bce_instances, mnr_instances, triplet_instances
 from whetstone.curriculum.lists import list_instances
-from whetstone.curriculum.material import Material, load_material
+from whetstone.curriculum.material import TRAIN_GRADES, Material, load_material
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.warehouse import Warehouse
 
-GRADES = ["query_id", "product_id", "category", "split", "grade", "label", "confidence"]
+GRADES = ["query_id", "product_id", "category", "split", "grade", "label", "confidence", "settled_by"]
+AUDIT = ["query_id", "product_id", "category", "new_grade", "new_label", "new_confidence", "supersedes"]
 TIERS = ["query_id", "product_id", "split", "tier", "grade"]
 BUILD = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
 
@@ -33,16 +34,17 @@ def warehouse(tmp_path: Path) -> Warehouse:
         "staging.products": ([(f"p{n}", f"text {n}") for n in range(8)], ["product_id", "text"]),
         "marts.grades": (
             [
-                ("q-train", "p0", "a", "train", 4, 2, 1.0),
-                ("q-train", "p0", "b", "train", 3, 1, 0.9),
-                ("q-train", "p1", "a", "train", 0, 0, 0.7),
-                ("q-train", "p2", "a", "train", 4, 2, 0.69),
-                ("q-dev", "p3", "a", "dev", 4, 2, 1.0),
-                ("q-test", "p4", "a", "test", 4, 2, 1.0),
+                ("q-train", "p0", "a", "train", 4, 2, 1.0, "one"),
+                ("q-train", "p0", "b", "train", 3, 1, 0.9, "one"),
+                ("q-train", "p1", "a", "train", 0, 0, 0.7, "one"),
+                ("q-train", "p2", "a", "train", 4, 2, 0.69, "one"),
+                ("q-dev", "p3", "a", "dev", 4, 2, 1.0, "one"),
+                ("q-test", "p4", "a", "test", 4, 2, 1.0, "one"),
             ],
             GRADES,
         ),
-        "raw.judgments": ([("q-train", "p5", 4), ("q-train", "p6", 1)], ["query_id", "product_id", "grade"]),
+        "marts.grade_audit": ([("q-train", "p0", "a", 0, 0, 1.0, False)], AUDIT),
+        "raw.judgments": ([("q-train", "p5", 4), ("q-train", "p6", 1), ("q-dev", "p7", 4)], ["query_id", "product_id", "grade"]),
         "marts.curriculum_tiers": (
             [("q-train", "p0", "train", "easy_positive", 4), ("q-train", "p1", "train", "hard_negative", 0)],
             TIERS,
@@ -52,7 +54,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
         "marts.synthetic_queries": ([("s-1", "a made query", "p7"), ("s-1", "a made query", "p6")], ["query_id", "text", "product_id"]),
         "marts.synthetic_grades": (
             [("s-1", "p7", "a", 4, 2, 0.9), ("s-1", "p6", "a", 0, 0, 0.9), ("s-1", "p5", "a", 4, 2, 0.1)],
-            [name for name in GRADES if name != "split"],
+            [name for name in GRADES if name not in ("split", "settled_by")],
         ),
         "marts.hard_samples": ([("q-train", "p3", 3, 0, "hard_negative")], ["query_id", "product_id", "rank", "label", "kind"]),
     }
@@ -86,6 +88,30 @@ def test_what_is_relevant_by_any_grade_or_judgment_is_never_a_negative(load: Cal
     # untrusted grades too, and judgments of products that no category of the query has
     assert load().relevant_ids == {"q-train": {"p0", "p2", "p5"}}
     assert load(relevant_grade=1).relevant_ids == {"q-train": {"p0", "p2", "p5", "p6"}}
+
+
+def test_other_splits_are_not_even_read(load: Callable[..., Material]) -> None:
+    assert set(load().relevant["query_id"]) == {"q-train"}
+
+
+def test_a_correction_by_the_audit_takes_the_grades_place_in_its_category(load: Callable[..., Material], warehouse: Warehouse) -> None:
+    corrections = [
+        ("q-train", "p0", "a", 0, 0, 0.8, True),  # in category b it keeps its own grade
+        ("q-train", "p1", "a", 4, 2, 0.9, True),
+        ("q-train", "p2", "a", 0, 0, 0.6, True),
+        ("q-dev", "p3", "a", 0, 0, 0.9, True),
+    ]
+    warehouse.replace("marts.grade_audit", pd.DataFrame(corrections, columns=AUDIT))
+    assert pairs(load().graded) == {("q-train", "p0", 3, 1), ("q-train", "p1", 4, 2)}
+    assert ("q-train", "p2", 0, 0) in pairs(load(confidence=0.6).graded)  # the correction's own confidence counts
+    assert load().relevant_ids == {"q-train": {"p0", "p1", "p5"}}
+    known = warehouse.read(TRAIN_GRADES)[["category", "product_id", "grade", "label", "confidence", "settled_by"]]
+    assert pairs(known) == {
+        ("a", "p0", 0, 0, 0.8, "audit"),
+        ("b", "p0", 3, 1, 0.9, "one"),
+        ("a", "p1", 4, 2, 0.9, "audit"),
+        ("a", "p2", 0, 0, 0.6, "audit"),
+    }
 
 
 def test_synthetic_queries_come_in_if_wanted(load: Callable[..., Material]) -> None:

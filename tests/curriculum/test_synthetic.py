@@ -96,6 +96,7 @@ def test_equal_texts_are_one_query_and_claudes_own_words_are_named_so() -> None:
 def test_queries_that_shoppers_asked_and_empty_ones_are_left_out() -> None:
     products = pd.DataFrame([product("a", kind="Lamp", colour="red"), product("b", title="!?"), product("c", kind="Lamp", colour="blue")])
     assert synthetic_queries(products, 0, {}, ["red lamp"])["product_id"].tolist() == ["c"]
+    assert synthetic_queries(products, 0, {}, [" Red  LAMP\u00a0"])["product_id"].tolist() == ["c"]
     assert synthetic_queries(products.head(0), 0, {}).columns.tolist() == ["query_id", "product_id", "text", "generator", "facts"]
 
 

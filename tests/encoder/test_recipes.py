@@ -111,7 +111,10 @@ def test_a_recipe_is_added_by_adding_a_file(tmp_path: Path) -> None:
         (lambda r: r["stages"].__setitem__(0, {**BASELINE, "negatives_per_positive": 0}), r"stages\[0\]: negatives_per_positive"),
         (lambda r: r.update(towers={"kind": "three"}), r"towers\.kind"),
         (lambda r: r.update(towers={"dimensions": 1}), r"towers\.dimensions"),
+        (lambda r: r["stages"][0].update(spelling_share=0.4), r"stages\[0\]: spelling_share: spelling 'none' does not read it"),
         (lambda r: r.update(synthetic={"share": 0}), r"synthetic\.share"),
+        (lambda r: r.update(synthetic={}), "synthetic: no stage reads it"),
+        (lambda r: r.update(mining_depth=100), "mining_depth: no stage reads it"),
         (lambda r: r.update(mining_depth=1), "mining_depth"),
         (lambda r: r.update(stages=[]), "stages"),
         (lambda r: r["stages"][1].update(name="encoder_one"), "names must differ"),
@@ -124,6 +127,23 @@ def test_a_mistake_is_named_with_file_and_field(tmp_path: Path, change: Any, nam
     change(recipe)
     write(tmp_path, recipe)
     with pytest.raises(WhetstoneError, match=rf"mine\.yml: .*{named}"):
+        load_recipe("mine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [LISTS],
+        [BASELINE],
+        [{**BASELINE, "loss": "mnr", "positives": ["easy_positive", "graded"], "negatives_per_positive": 0}],
+        [{**content()["stages"][0]}, {**LISTS, "lists": "union"}],
+    ],
+)
+def test_a_stage_that_reads_graded_pairs_reads_synthetic_queries(tmp_path: Path, stages: list[dict[str, Any]]) -> None:
+    write(tmp_path, {**content(), "stages": stages, "synthetic": {"share": 0.1}})
+    assert load_recipe("mine", tmp_path).synthetic
+    write(tmp_path, {**content(), "stages": [content()["stages"][0], {**LISTS, "lists": "mined"}], "synthetic": {}})
+    with pytest.raises(WhetstoneError, match="synthetic: no stage reads it"):
         load_recipe("mine", tmp_path)
 
 
@@ -200,7 +220,7 @@ def test_recipes_are_trained_side_by_side(tmp_path: Path) -> None:
 def test_two_recipes_that_make_the_same_table_are_refused(what: str, tmp_path: Path) -> None:
     for name in ("mine", "other"):
         stages = [{**LISTS, "name": f"encoder_{name}_a"}, {**LISTS, "name": f"encoder_{name}_b", "lists": "union"}]
-        more = {"synthetic": {}} if what == "synthetic" else {"stages": stages}
+        more = {"synthetic": {}, "stages": stages[:1]} if what == "synthetic" else {"stages": stages}
         recipe = {**content(), "name": name, "stages": [{**stage, "name": f"{stage['name']}_{name}"} for stage in content()["stages"]]}
         write(tmp_path, {**recipe, **more}, name)
     with pytest.raises(WhetstoneError, match=f"mine and other both have a {what}"):

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ import torch
 from tests.encoder.training import same, stage, weights
 
 from whetstone.curriculum.material import Material
-from whetstone.encoder.best import COMPLETE, StageResult, last_complete
+from whetstone.encoder.best import COMPLETE, BestOnDev, StageResult, last_complete
 from whetstone.encoder.dev_evaluator import DevSet
 from whetstone.encoder.recipes import Stage, Towers
 from whetstone.encoder.stages import stage_instances, train_stage
@@ -130,6 +131,23 @@ def test_a_process_that_was_really_killed_is_taken_up(
     assert last_complete(tmp_path / "resume") == tmp_path / "resume/checkpoint-3"
     assert training.run(tmp_path / "killed", tmp_path / "resume") == undisturbed
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "undisturbed"))
+
+
+def test_what_the_loss_learned_on_a_gpu_is_taken_up_without_one(dev: DevSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoint/best").mkdir(parents=True)
+    (tmp_path / "checkpoint" / COMPLETE).write_text("{}")
+    nothing: Any = SimpleNamespace()
+    load, choice = torch.load, BestOnDev(nothing, dev, stage(), tmp_path / "out", StageResult(0), False)
+    choice.loss = torch.nn.Linear(1, 1)
+    torch.save(choice.loss.state_dict(), tmp_path / "checkpoint/loss.pt")
+
+    def without_gpu(path: Path, map_location: str | None = None) -> Any:
+        if map_location != "cpu":
+            raise RuntimeError("attempting to deserialize an object on a CUDA device")
+        return load(path, map_location=map_location)
+
+    monkeypatch.setattr(torch, "load", without_gpu)
+    choice.resume(tmp_path / "checkpoint")
 
 
 def test_the_latest_complete_checkpoint_is_the_one_with_the_highest_step(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.encoder.training import load, same, stage, weights
 
 from whetstone.curriculum.material import Material
 from whetstone.encoder import stages
+from whetstone.encoder.best import freeze
 from whetstone.encoder.dev_evaluator import DevSet
 from whetstone.encoder.recipes import Towers
 from whetstone.encoder.stages import StageResult, stage_instances, train_stage
@@ -106,6 +107,26 @@ def test_more_frozen_layers_than_there_are_is_an_error(kind: Kind, trainer: Trai
         trainer.run("bce", frozen_layers=3, towers=Towers(kind=kind))
 
 
+def test_layers_are_not_frozen_where_the_token_embeddings_would_learn() -> None:
+    layers = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    model: Any = torch.nn.Sequential(torch.nn.ModuleDict({"shared": torch.nn.Embedding(3, 2), "block": layers}))
+    freeze(model, 0)
+    with pytest.raises(WhetstoneError, match="frozen_layers: 1 needs a module named embeddings"):
+        freeze(model, 1)
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_rows_are_counted_after_the_librarys_miner(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = stages.training_rows
+
+    def fewer(*told: Any) -> tuple[pd.DataFrame, torch.Tensor | None]:
+        rows, relevant = mine(*told)
+        return rows.iloc[:7], relevant
+
+    monkeypatch.setattr(stages, "training_rows", fewer)
+    assert trainer.run("mnr_baseline", epochs=1).instances == 7 < len(trainer.rows("mnr_baseline"))
+
+
 def test_the_pull_holds_the_weights_near_their_start(trainer: Trainer) -> None:
     start = weights(trainer.start)
 
@@ -120,8 +141,8 @@ def test_the_pull_holds_the_weights_near_their_start(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("loss", ["bce", "mnr", "triplet", "mnr_baseline", "supcon"])
 def test_misspelt_queries_reach_the_rows(loss: str, trainer: Trainer) -> None:
-    told = {"spelling_share": 1.0, "min_instances": 1}
-    plain, added, replaced = (trainer.rows(loss, spelling=mode, **told) for mode in ("none", "additive", "in_place"))
+    plain = trainer.rows(loss)
+    added, replaced = (trainer.rows(loss, spelling=mode, spelling_share=1.0) for mode in ("additive", "in_place"))
     pd.testing.assert_frame_equal(added.head(len(plain)), plain)
     assert len(replaced) == len(plain) and len(added) > len(plain)
     texts = set(plain["query"])

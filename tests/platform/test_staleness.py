@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import asset, key_of, result
+from whetstone.platform.asset import BUILD_TAG, asset, key_of, result
 from whetstone.platform.build import Builder
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.history import History
@@ -21,6 +21,7 @@ class World:
         self.bad_checks: set[tuple[str, str]] = set()
         self.ran: list[str] = []
         self.versions = {"a": "1", "b": "1"}
+        self.reads = ["marts.b"]  # by `whole`
         self.instance = dg.DagsterInstance.ephemeral()
         self.artifacts = Artifacts(tmp_path)
         self.instance.add_dynamic_partitions("category", ["books", "toys"])
@@ -58,7 +59,7 @@ class World:
             dg.AssetSpec(["raw", "catalog"], partitions_def=CATEGORIES),
             self.make("a", ["raw.catalog"]),
             self.make("b", ["marts.a"]),
-            self.make("whole", ["marts.b"], by_category=False),
+            self.make("whole", self.reads, by_category=False),
             self.make("c", ["marts.whole"]),
         ]
         definitions = dg.Definitions(assets=assets, asset_checks=[is_good], executor=dg.in_process_executor)
@@ -97,6 +98,22 @@ def test_a_changed_content_goes_on_through_fan_in_and_fan_out(world) -> None:
 
 def test_the_same_version_reported_again_is_no_change(world) -> None:
     world.feed("toys", "1")
+    assert world.build() == []
+
+
+def test_an_input_that_is_no_longer_read_makes_stale_once(world) -> None:
+    world.reads = ["marts.a", "marts.b"]
+    assert world.build() == ["whole"]
+    world.reads = ["marts.b"]
+    assert [str(s) for s in world.builder().stale()] == ["marts.whole: no longer reads marts.a"]
+    assert world.build() == ["whole"]
+    assert world.build() == []
+
+
+def test_a_tag_of_another_kind_is_no_input(world) -> None:
+    latest = world.builder().history.latest(key_of("marts.whole"))[None]
+    tags = {**latest.tags, BUILD_TAG: "build-1"}
+    world.instance.report_runless_asset_event(dg.AssetMaterialization(key_of("marts.whole"), tags=tags))
     assert world.build() == []
 
 

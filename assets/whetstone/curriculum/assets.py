@@ -10,6 +10,7 @@ from whetstone.platform.asset import asset, result
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
+from whetstone.retrieval.channels import channel
 
 NEAR = ("bm25", "dense")  # channels that find likely negatives
 _PRODUCTS = """
@@ -59,7 +60,7 @@ def _synthetic_queries(guideline: Guideline, restricted: bool, share: float) -> 
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
         room.ledger.create()
         writer = open_writer(room)
-        taken = warehouse.read("select lower(text) as text from raw.queries")["text"]
+        taken = warehouse.read("select text from raw.queries")["text"]
         queries = synthetic_queries(chosen, settings.seed, write_queries(writer, chosen) if writer else {}, taken)
         by_template = int((queries["generator"] == "template").sum())
         if writer and writer.unanswered and by_template:
@@ -78,7 +79,7 @@ def _synthetic_grades(guideline: Guideline) -> dg.AssetsDefinition:
         kinds={"duckdb", "anthropic"},
         deps=["marts.synthetic_queries", "models.calibration", "staging.products", "models.incumbent_encoder"],
         uses=[*PAYING, "bm25_k1", "bm25_b"],
-        version=f"1-{guideline.version}",
+        version="-".join(["1", guideline.version, *(channel(name).version for name in NEAR)]),
     )
     def synthetic_grades(
         context: dg.AssetExecutionContext,
@@ -91,7 +92,7 @@ def _synthetic_grades(guideline: Guideline) -> dg.AssetsDefinition:
 
         from whetstone.curriculum.synthetic import NEGATIVES, pairs_to_grade
         from whetstone.grading.grade import grade_pairs
-        from whetstone.retrieval.channels import ChannelInputs, channel
+        from whetstone.retrieval.channels import ChannelInputs
         from whetstone.retrieval.embedding import Embedder
 
         category = context.partition_key

@@ -15,13 +15,28 @@ from whetstone.platform.errors import WhetstoneError
 
 NO_PAIRS = pd.DataFrame({"query_id": pd.Series(dtype=str), "product_id": pd.Series(dtype=str), "label": pd.Series(dtype="int64")})
 
-GRADED = """
-select query_id, product_id, max(grade) as grade, max(label) as label from marts.grades
-where split = 'train' and confidence >= $confidence group by all order by all
+# the same corrections as in curriculum_tiers.sql
+TRAIN_GRADES = """
+select
+    graded.category, query_id, product_id, coalesce(new_grade, grade) as grade, coalesce(new_label, label) as label,
+    coalesce(new_confidence, confidence) as confidence, if(new_grade is null, settled_by, 'audit') as settled_by
+from marts.grades as graded
+left join (select * from marts.grade_audit where supersedes) as corrections using (category, query_id, product_id)
+where split = 'train'
 """
-SYNTHETIC = GRADED.replace("marts.grades", "marts.synthetic_grades").replace("split = 'train' and ", "")
+"""Every grade of a train query, with the audit's corrections in place."""
+
+_TRUSTED = """
+select query_id, product_id, max(grade) as grade, max(label) as label from {}
+where confidence >= $confidence group by all order by all
+"""
+GRADED, SYNTHETIC = _TRUSTED.format(f"({TRAIN_GRADES})"), _TRUSTED.format("marts.synthetic_grades")
 # a judged product may lie in a category that its query is not routed to: it has no grade there, and is relevant all the same
-RELEVANT = " union ".join(f"select query_id, product_id from {table} where grade >= $grade" for table in ("marts.grades", "raw.judgments"))
+RELEVANT = f"""
+select query_id, product_id from ({TRAIN_GRADES}) where grade >= $grade
+union
+select query_id, product_id from raw.judgments join raw.queries using (query_id) where split = 'train' and grade >= $grade
+"""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ def synthetic_queries(products: pd.DataFrame, seed: int, written: Mapping[Any, s
     """One row per product: query_id, product_id, text, generator, facts; none without a word, none whose query is among `taken`.
 
     The text is that of `written` (product_id to a query of Claude's), else `template_query`'s; `generator` says which. Equal texts are
-    one query, with the facts of its first product. `taken` are the shop's own queries in lower case, above all those of the test.
+    one query, with the facts of its first product. `taken` are the shop's own queries, above all those of the test; one that differs in
+    case or white space alone is the same.
     """
+    known = {"", *map(_plain, taken)}
     rows = []
     for row in products.sort_values("product_id").to_dict("records"):
         text, facts = template_query(row, seed)
@@ -52,7 +54,7 @@ def synthetic_queries(products: pd.DataFrame, seed: int, written: Mapping[Any, s
         rows.append((query, row["product_id"], text, generator, json.dumps(facts, sort_keys=True)))
     queries = pd.DataFrame(rows, columns=[*_PAIR, "text", "generator", "facts"], dtype=object)
     queries[["generator", "facts"]] = queries.groupby("query_id")[["generator", "facts"]].transform("first")
-    return queries[~queries["text"].isin({"", *taken})].reset_index(drop=True)
+    return queries[~queries["text"].map(_plain).isin(known)].reset_index(drop=True)
 
 
 def template_query(product: Mapping[Any, Any], seed: int) -> tuple[str, dict[str, Any]]:
@@ -86,6 +88,11 @@ def pairs_to_grade(queries: pd.DataFrame, runs: Sequence[pd.DataFrame], count: i
     pairs = ranked.drop_duplicates(_PAIR)
     place = pairs[pairs["rank"] > 0].groupby("query_id").cumcount()
     return pairs.loc[~pairs.index.isin(place[place >= count].index), _PAIR].reset_index(drop=True)
+
+
+def _plain(text: str) -> str:
+    """A query as it is compared."""
+    return " ".join(text.lower().split())
 
 
 def _words(text: str) -> list[str]:

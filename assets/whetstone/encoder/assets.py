@@ -6,8 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.encoder.recipes import Recipe, Stage
-from whetstone.grading.assets import PAYING
+from whetstone.curriculum.ring import stable_hash
+from whetstone.encoder.recipes import Recipe, Stage, Towers
+from whetstone.grading.assets import PAYING, warn
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.jobs import JUDGED, build_of, open_cascade, open_room
 from whetstone.platform.artifacts import Artifact, Artifacts, fingerprint
@@ -19,6 +20,7 @@ from whetstone.retrieval.channels import CHANNELS
 
 RUNS = [channel.table for channel in CHANNELS]
 SAMPLE = 2000  # products whose vectors give a projection its start
+CODE = 2  # bumped when training's answer changes: part of a checkpoint's version and of its address
 
 
 def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
@@ -29,7 +31,7 @@ def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
 
 
 def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Guideline) -> dg.AssetsDefinition:
-    tables = ["marts.curriculum_tiers", "marts.grades", "staging.products", "raw.judgments", "raw.queries", *RUNS]
+    tables = ["marts.curriculum_tiers", "marts.grades", "marts.grade_audit", "staging.products", "raw.judgments", "raw.queries", *RUNS]
     tables += ["marts.synthetic_queries", "marts.synthetic_grades"] if recipe.synthetic else []
     tables += ["marts.hard_samples"] if stage.needs_hard_samples else []
     shape = recipe.towers.model_dump(mode="json")
@@ -41,7 +43,7 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         kinds={"torch", "sentencetransformers"},
         deps=[*tables, f"models.{before or 'incumbent_encoder'}"],
         uses=["tier_confidence"],
-        version=f"2-{stage.fingerprint}-{fingerprint(shape)[:8]}-{recipe.seed}-{guideline.version}",
+        version=f"{CODE}-{stage.fingerprint}-{fingerprint(shape)[:8]}-{recipe.seed}-{guideline.version}",
         by_category=False,
         nightly=True,
         description=f"Checkpoint of the stage `{stage.name}` of recipe `{recipe.name}` (loss: {stage.loss}), the best on dev queries.",
@@ -79,13 +81,14 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         is_judged = judgments["query_id"].isin(queries.loc[queries["split"] == "dev", "query_id"]).any()
         dev = build_dev_set(queries, material.products, judgments if is_judged else graded, guideline.gains, seed=recipe.seed)
         instances, counts = stage_instances(stage, material, recipe.seed)
-        texts = material.products["text"]
-        catalog = texts if stage.loss == "mnr_baseline" else texts.sample(min(len(texts), SAMPLE), random_state=recipe.seed)
+        catalog = catalog_texts(recipe, stage, material.product_text)
         inputs = {
+            "code": CODE,
             "start": start.version,
             "stage": stage.fingerprint,
             "towers": shape,
             "instances": frame_version(instances),
+            "catalog": fingerprint(catalog),
             "dev": dev.version if dev else None,
             "seed": recipe.seed,
         }
@@ -100,7 +103,7 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
                 dev,
                 seed=recipe.seed,
                 towers=recipe.towers,
-                catalog=catalog.tolist(),
+                catalog=catalog,
                 resume=resume,
                 device=settings.device,
                 progress=True,
@@ -129,12 +132,26 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
     return checkpoint
 
 
+def catalog_texts(recipe: Recipe, stage: Stage, texts: dict[str, str]) -> list[str]:
+    """The texts (by product_id) that training reads besides its rows: all for the library's miner, for shaped towers a sample, else none.
+
+    The sample is the products of the smallest hashes: a new product takes at most one other's place.
+    """
+    if stage.loss == "mnr_baseline":
+        return list(texts.values())
+    wanted = SAMPLE if recipe.towers != Towers() else 0
+    return [texts[product] for product in sorted(texts, key=lambda product: stable_hash(recipe.seed, product))[:wanted]]
+
+
 def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.AssetsDefinition:
     @asset(
         schema="marts",
         group="encoder",
         kinds={"torch", "duckdb", "anthropic"},
-        deps=[f"models.{miner}", "marts.grades", "models.calibration", "staging.products", "raw.queries", "raw.judgments"],
+        deps=[
+            *(f"models.{miner}", "marts.grades", "marts.grade_audit", "models.calibration"),
+            *("staging.products", "raw.queries", "raw.judgments"),
+        ],
         uses=[*PAYING, "tier_confidence", "candidates_per_rule"],
         version=f"1-{recipe.mining_depth}-{guideline.version}",
         by_category=False,
@@ -149,6 +166,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         """One row per pair that the encoder so far ranks on the wrong side of k / 2; what was never graded is graded through the ledger."""
         import pandas as pd
 
+        from whetstone.curriculum.material import TRAIN_GRADES
         from whetstone.encoder.hard_samples import mine_hard_samples
         from whetstone.grading.grade import grade_pairs
         from whetstone.retrieval.embedding import Embedder
@@ -160,7 +178,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         cascade, _ = open_cascade(context.instance, artifacts, room)
         judged = warehouse.read(JUDGED)  # also where the query is not routed to the product's category
         human = judged[judged["split"] == "train"].assign(confidence=1.0, settled_by="human", label=judged["grade"].map(guideline.labels))
-        known = warehouse.read("select * from marts.grades where split = 'train'")
+        known = warehouse.read(TRAIN_GRADES)
         stages: list[dict[str, Any]] = []
 
         def grade(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -180,6 +198,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
             cap=settings.candidates_per_rule,
             confidence=settings.tier_confidence,
         )
+        warn([f"hard_samples: {row['stage']}: {row['why']}" for row in stages if row["why"]])
         written = warehouse.replace("marts.hard_samples", samples)
         kinds = {kind: int((samples["kind"] == kind).sum()) for kind in ("hard_negative", "hard_positive")}
         table = dg.MetadataValue.md(f"```\n{pd.DataFrame(stages).to_string(index=False)}\n```")

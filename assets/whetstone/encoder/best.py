@@ -72,7 +72,7 @@ class BestOnDev(TrainerCallback):
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(checkpoint / "best", self.folder)
         if self.loss is not None:
-            self.loss.load_state_dict(torch.load(checkpoint / "loss.pt"), strict=False)
+            self.loss.load_state_dict(torch.load(checkpoint / "loss.pt", map_location="cpu"), strict=False)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Plan the evaluations, now that the number of steps is known."""
@@ -130,12 +130,14 @@ def last_complete(folder: Path) -> Path | None:
 
 
 def freeze(model: SentenceTransformer, layers: int) -> None:
-    """Keep the token embeddings and the lowest transformer layers as they are; WhetstoneError: the encoder has fewer."""
+    """Keep the token embeddings and the lowest transformer layers as they are; WhetstoneError: it lacks them."""
     for tower in model[0].sub_modules.values() if isinstance(model[0], Router) else [model]:
         stack = next((module for module in tower.modules() if isinstance(module, nn.ModuleList)), ())
         if layers > len(stack):
             raise WhetstoneError(f"frozen_layers: {layers} is more than the encoder's {len(stack)} transformer layers; lower it")
         embeddings = [module for name, module in tower.named_modules() if name.split(".")[-1] == "embeddings"]
+        if layers and not embeddings:
+            raise WhetstoneError(f"frozen_layers: {layers} needs a module named embeddings, and the encoder has none; set it to 0")
         for module in [*embeddings, *stack[:layers]] if layers else []:
             module.requires_grad_(False)
 

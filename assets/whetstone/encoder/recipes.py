@@ -90,7 +90,14 @@ class Stage(Declared):
             raise ValueError("negatives_per_positive: sentence-transformers' miner finds at least 1")
         if self.loss in ("bce", "triplet") and not self.negatives:
             raise ValueError(f"negatives: loss '{self.loss}' needs at least one tier of negatives")
+        if self.spelling == "none" and "spelling_share" in self.model_fields_set:
+            raise ValueError("spelling_share: spelling 'none' does not read it (only additive, in_place); remove it")
         return self
+
+    @property
+    def reads_synthetic(self) -> bool:
+        """Whether it learns from graded pairs as they are: synthetic queries have those alone, and no tiers."""
+        return self.lists != "mined" if self.loss in _LISTS else "graded" in self.positives
 
     @property
     def needs_hard_samples(self) -> bool:
@@ -136,6 +143,10 @@ class Recipe(Declared):
             raise ValueError(f"stages: names must differ, got {names}")
         if self.stages[0].needs_hard_samples:
             raise ValueError("stages[0]: lists: hard samples are mined with the stage before, and there is none; use `graded`")
+        if self.synthetic and not any(stage.reads_synthetic for stage in self.stages):
+            raise ValueError("synthetic: no stage reads it (only `graded` positives, and lists `graded` or `union`); remove it")
+        if "mining_depth" in self.model_fields_set and self.miner is None:
+            raise ValueError("mining_depth: no stage reads it (only lists `mined` and `union`); remove it")
         return self
 
     @property

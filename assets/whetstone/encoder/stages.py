@@ -95,6 +95,7 @@ def train_stage(
         choice.judge(0)
     # the library's miner drops rows, so they are counted after it too
     rows, relevant = training_rows(stage, instances, model, catalog) if len(instances) >= stage.min_instances else (instances, None)
+    result.instances = len(rows)
     if len(rows) < stage.min_instances:
         few = f"{len(rows)} instances are fewer than min_instances = {stage.min_instances}"
         result.skipped = f"{few}: the weights of the start pass through"

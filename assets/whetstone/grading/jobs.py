@@ -68,6 +68,15 @@ def open_cascade(instance: dg.DagsterInstance, artifacts: Artifacts, room: Any) 
     return [(opened[stage.name], stage) for stage in stages], list(found["warnings"])
 
 
+def recipe_notes(tables: set[str], cap: int) -> list[str]:
+    """What the assets that the settings' recipes add would ask besides, where they are among the graph's `tables`."""
+    asks = {
+        "marts.hard_samples": f"at most {2 * cap} pairs a train query (twice candidates_per_rule)",
+        "marts.synthetic_grades": "one query and about nine pairs a chosen product",
+    }
+    return [f"{table} will ask besides: {what}; these figures leave it out" for table, what in asks.items() if table in tables]
+
+
 def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> Planned:
     """`whetstone grade --dry-run`: what every stage would be asked in these categories (all of them by default), and for how much."""
     import pandas as pd
@@ -82,6 +91,7 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
     stale = {table_of(each.key) for each in builder.stale() if each.partition is None or not categories or each.partition in categories}
     notes = ["the engagement audit may ask the last stage about conflicts besides; these figures leave it out"]
+    notes += recipe_notes({table_of(key) for key in builder.graph.nodes}, settings.candidates_per_rule)
     if ("marts", "grade_candidates") not in {tuple(key.path) for key in builder.graph.nodes if builder.history.latest(key)}:
         raise WhetstoneError("nothing is mined yet, so there is nothing to grade; run `whetstone build --select +grade_candidates` (free)")
     if unbuilt := stale & {"marts.grade_candidates"}:

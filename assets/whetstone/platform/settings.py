@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     recipe: str = Field("curriculum", description="Training recipes: names of files under assets/whetstone/recipes, with commas.")
     encoder: str = Field("all-MiniLM-L6-v2", description="Base encoder: a hub name, or a folder with a sentence-transformers model.")
     device: str = Field("auto", description="Where models run: auto, cpu, cuda or cuda:N.")
-    seed: int = Field(0, description="Seed of the annotators and of the random baseline (a recipe has its own).")
+    seed: int = Field(0, description="Seed of annotators, synthetic queries and the random baseline (a recipe has its own).")
 
     depth: int = Field(500, ge=1, description="How many products each channel keeps per query ([A] section 3: 500).")
     found_share: float = Field(0.1, gt=0, le=1, description="A channel found what ranks in this share of the category (to `depth`)...")
@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     similar_low: float = Field(0.2, ge=0, le=1, description="Lowest TF-IDF cosine of a token-similar negative ([A]: 0.2).")
     similar_high: float = Field(0.6, ge=0, le=1, description="Highest TF-IDF cosine of a token-similar negative ([A]: 0.6).")
     similar_per_query: int = Field(25, ge=0, description="Token-similar pairs proposed for grading, per query and category.")
-    candidates_per_rule: int = Field(25, ge=1, description="Pairs that each tier rule may propose for grading, per query and category.")
+    candidates_per_rule: int = Field(
+        25, ge=1, description="Pairs to grade: of each tier rule per query and category, and of either half of a hard-sample search."
+    )
     positives_per_query: int = Field(50, ge=1, description="Most positives a query keeps in its tiers ([A]: 50).")
     negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
 

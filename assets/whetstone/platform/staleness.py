@@ -1,8 +1,8 @@
 """Which asset partitions are stale, and why, in words: one function for `whetstone build`, `whetstone status` and the sweep.
 
 An asset partition is stale when it was never made, when its code or a setting it uses changed, when an input's content version
-is not the one it was made from, when one of its blocking checks did not pass, or when its artifact is damaged. Nothing is
-stale because of a clock, or because a parent ran again with the same content.
+is not the one it was made from, when it was made from an input that it no longer reads, when one of its blocking checks did not
+pass, or when its artifact is damaged. Nothing is stale because of a clock, or because a parent ran again with the same content.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -109,6 +109,10 @@ def stale_partitions(
         for parent in node.parents:
             if made.tags.get(f"{INPUT_TAG}{table_of(parent)}") != history.seen_by(parent, partition):
                 yield f"{table_of(parent)} changed"
+        # a table's name has a dot: that tells an input from Whetstone's other tags
+        recorded = {tag.removeprefix(INPUT_TAG) for tag in made.tags if tag.startswith(INPUT_TAG) and "." in tag}
+        for name in sorted(recorded - {table_of(parent) for parent in node.parents}):
+            yield f"no longer reads {name}"
         if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
             yield problem
         is_table = node.key.path[0] in ("staging", "marts")
