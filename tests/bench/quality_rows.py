@@ -29,6 +29,13 @@ class Row:
     synthetic: bool | None = None  # restricted, unrestricted, or none
 
 
+def hard_alone() -> Recipe:
+    """The curriculum whose second stage has hard positives alone, as in [A]."""
+    recipe = load_recipe("curriculum")
+    stages = tuple(each.model_copy(update={"positives": (HARD,)}) if each.loss == "mnr" else each for each in recipe.stages)
+    return recipe.model_copy(update={"stages": stages})
+
+
 def curriculum(without: str | None = None, then: str | None = None, positives: tuple[str, ...] = ()) -> Recipe:
     """The curriculum without a tier (a stage that has nothing left is left out), with one more stage, or with other positives."""
     recipe = load_recipe("curriculum")
@@ -77,6 +84,7 @@ ROWS: dict[str, Row] = {
     "few_labels": Row(lambda: load_recipe("few_labels")),
     "mixed": Row(lambda: load_recipe("mixed")),
     "curriculum": Row(curriculum),
+    "curriculum, hard positives alone": Row(hard_alone),
     "curriculum, then BCE": Row(lambda: curriculum(then="bce")),
     "curriculum, no easy positives": Row(lambda: curriculum(without=EASY)),
     "curriculum, no hard positives": Row(lambda: curriculum(without=HARD)),

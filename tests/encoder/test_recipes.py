@@ -40,7 +40,7 @@ def test_curriculum_is_the_papers_three_stages() -> None:
     ]
     bce, mnr, triplet = recipe.stages
     assert (bce.scale, bce.positives, bce.positive_grade, bce.negatives) == (20, ("easy_positive",), 4, ("random",))
-    assert (mnr.positives, mnr.negatives[0]) == (("hard_positive",), "hard_negative")
+    assert (mnr.positives[0], mnr.negatives[0]) == ("hard_positive", "hard_negative")
     assert (triplet.margin, triplet.negatives) == (0.3, ("token_similar_negative",))
     assert set(triplet.positives) == {"hard_positive", "easy_positive"}
 

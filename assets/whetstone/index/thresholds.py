@@ -6,7 +6,8 @@ queries: say "label or better" where cosine >= cut, and take the cut with the be
     precision = right / said,  recall = right / all of that label or better,  F1 = 2 * right / (said + all of that label or better)
 
 Weight. Of 0, 0.1, ..., 1 the one whose blend (retrieval/fusion.py) has the best NDCG@10 on dev queries, or one that these can't tell from
-it: of all weights whose mean difference to the best is within one standard error (Breiman et al. 1984, the 1-SE rule), the nearest to 0.5. On a few dev queries the best weight alone follows the noise.
+it: of all weights whose mean difference to the best is within one standard error (Breiman et al. 1984, the 1-SE rule), the nearest to 0.5.
+On a few dev queries the best weight alone follows the noise.
 Both are fitted on dev queries: figures on these flatter, those of test queries don't.
 """
 
