@@ -138,8 +138,9 @@ def test_what_the_loss_learned_on_a_gpu_is_taken_up_without_one(dev: DevSet, tmp
     (tmp_path / "checkpoint" / COMPLETE).write_text("{}")
     nothing: Any = SimpleNamespace()
     load, choice = torch.load, BestOnDev(nothing, dev, stage(), tmp_path / "out", StageResult(0), False)
+    learned = torch.nn.Linear(1, 1).state_dict()
+    torch.save(learned, tmp_path / "checkpoint/loss.pt")
     choice.loss = torch.nn.Linear(1, 1)
-    torch.save(choice.loss.state_dict(), tmp_path / "checkpoint/loss.pt")
 
     def without_gpu(path: Path, map_location: str | None = None) -> Any:
         if map_location != "cpu":
@@ -148,6 +149,7 @@ def test_what_the_loss_learned_on_a_gpu_is_taken_up_without_one(dev: DevSet, tmp
 
     monkeypatch.setattr(torch, "load", without_gpu)
     choice.resume(tmp_path / "checkpoint")
+    assert all(torch.equal(value, learned[name]) for name, value in choice.loss.state_dict().items())
 
 
 def test_the_latest_complete_checkpoint_is_the_one_with_the_highest_step(tmp_path: Path) -> None:
