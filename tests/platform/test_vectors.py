@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from whetstone.platform import vectors
 from whetstone.platform.errors import WhetstoneError
-from whetstone.retrieval import vectors
-from whetstone.retrieval.vectors import VectorStore, text_hash
+from whetstone.platform.vectors import VectorStore, text_hash
 
 
 class Counting:
