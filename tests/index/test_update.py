@@ -50,7 +50,7 @@ def content(made: Artifact) -> tuple[pd.DataFrame, np.ndarray, int]:
     products = pd.read_parquet(made.path / "products.parquet")
     shard = open_shard(made)
     keys = shard.keys
-    return products, np.asarray(shard.index.get(keys, "f32")).reshape(len(keys), -1), len(shard.index)
+    return products, np.asarray(shard.index.get(keys, "f32")).reshape(len(keys), shard.index.ndim), len(shard.index)
 
 
 def edits(products: int):
