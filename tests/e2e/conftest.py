@@ -12,8 +12,13 @@ import pandas as pd
 import pytest
 from tests.conftest import Shop
 
+from whetstone.catalog.jobs import apply, refresh
+from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import INPUT_TAG, key_of, table_of
+from whetstone.platform.build import Builder
 from whetstone.platform.settings import Settings
+from whetstone.platform.staleness import name_of
+from whetstone.project import load_definitions
 
 UNTRAINED = "+curriculum_tiers,channel_overlap,+grade_audit,product_vectors,search_index"
 """Everything but training and what follows from it."""
@@ -25,6 +30,12 @@ class World(Shop):
 
     files: Path
     live: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    memory: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        """Dagster's history in memory: a step then costs no dozens of writes to disk."""
+        return self.memory
 
     @property
     def stock(self) -> dict[str, tuple[str, list[str]]]:
@@ -64,9 +75,9 @@ class World(Shop):
 
     def build(self, select: str = UNTRAINED) -> set[str]:
         """Build what is stale of it; the champion stays the base encoder. Returns what was built, as `marts.bm25_run[garden]`."""
-        from whetstone.platform.staleness import name_of
-
-        builder = self.builder()
+        apply(refresh(self.settings, self.warehouse(), self.instance), self.instance)
+        artifacts = Artifacts(self.settings.root / "artifacts")
+        builder = Builder(load_definitions(self.settings), self.instance, artifacts, self.warehouse())
         champion = key_of("models.champion")
         node = builder.graph.nodes[champion]
         inputs = {f"{INPUT_TAG}{table_of(parent)}": builder.history.seen_by(parent, None) for parent in node.parents}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -63,7 +62,9 @@ def test_the_sensor_lands_what_two_looks_found_the_same(world) -> None:
         world.write()
         assert "two looks" in daemon.look()
         assert "lamp" not in str(world.warehouse().table("raw.catalog").set_index("product_id")["title"][product])
-    assert daemon.look() == set(world.warehouse().read("select category from raw.catalog where product_id = $p", {"p": product})["category"])
+    assert daemon.look() == set(
+        world.warehouse().read("select category from raw.catalog where product_id = $p", {"p": product})["category"]
+    )
     assert world.warehouse().table("raw.catalog").set_index("product_id")["title"][product] == "a lamp c"
 
 
@@ -147,7 +148,6 @@ def test_nothing_is_left_of_a_category_that_went_however_often_the_feed_is_kille
     texts = {name: set(rows["text_hash"]) for name, rows in catalog.groupby("category")}
     assert cached(world) == texts[gone] | texts[stays]
 
-    # One of its products moves: its text, without the category, is another product's now.
     without(world, min(said[1][0] for said in world.live.values()))
     if killed_at:
         target = {"drop_category": "whetstone.platform.warehouse.Warehouse", "keep": "whetstone.platform.vectors.VectorStore"}
@@ -176,18 +176,3 @@ def test_rows_that_a_run_under_way_wrote_for_a_category_that_went_go_at_the_next
     world.warehouse().replace("marts.grades", pd.DataFrame({"n": [1]}), "long-gone")
     feed = refresh(world.settings, world.warehouse(), world.instance)
     assert not feed.removed and not world.warehouse().written()
-
-
-def test_a_folder_that_another_system_writes_is_read_without_what_is_not_finished(world) -> None:
-    """Also the names that writers give to what they have not finished, at any depth."""
-    from whetstone.catalog.source import _find
-
-    folder = Path(world.files / "export")
-    for name in ("a.parquet", "b=1/c.parquet"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("x")
-    for name in (".a.parquet", "_temporary/d.parquet", "e.parquet.tmp", "f.PART", "g.crdownload", "h.tmp/i.parquet"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("half")
-    for pattern in ("export", "export/**/*", "exp*"):
-        assert [str(path.relative_to(folder)) for path in _find(world.files, pattern)] == ["a.parquet", "b=1/c.parquet"]
