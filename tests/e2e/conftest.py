@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
@@ -73,11 +74,16 @@ class World(Shop):
                 gone = min(categories, key=lambda name: sum(path[0] == name for _, path in self.live.values()))
                 self.live = {key: said for key, said in self.live.items() if said[1][0] != gone}
 
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        """Loaded once: the lineage of all models takes a second."""
+        return load_definitions(self.settings)
+
     def build(self, select: str = UNTRAINED) -> set[str]:
         """Build what is stale of it; the champion stays the base encoder. Returns what was built, as `marts.bm25_run[garden]`."""
         apply(refresh(self.settings, self.warehouse(), self.instance), self.instance)
         artifacts = Artifacts(self.settings.root / "artifacts")
-        builder = Builder(load_definitions(self.settings), self.instance, artifacts, self.warehouse())
+        builder = Builder(self.definitions, self.instance, artifacts, self.warehouse())
         champion = key_of("models.champion")
         node = builder.graph.nodes[champion]
         inputs = {f"{INPUT_TAG}{table_of(parent)}": builder.history.seen_by(parent, None) for parent in node.parents}
@@ -110,13 +116,26 @@ def static_encoder(mini_encoder: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def world(tmp_path: Path, static_encoder: Path) -> World:
     """A shop of three categories that lacks a third of its stock; not built yet."""
+    return world_in(tmp_path, static_encoder)
+
+
+@pytest.fixture(scope="module")
+def built_world(tmp_path_factory: pytest.TempPathFactory, static_encoder: Path) -> World:
+    """The same, built. Tests edit it as they like, whatever others did."""
+    made = world_in(tmp_path_factory.mktemp("world"), static_encoder)
+    made.build()
+    return made
+
+
+def world_in(folder: Path, encoder: Path) -> World:
+    """The shop of the fixture `world`."""
     from whetstone.catalog.demo.generate import generate
 
-    files = tmp_path / "files"
+    files = folder / "files"
     settings = Settings(
-        home=tmp_path / "home",
+        home=folder / "home",
         data=files,
-        encoder=str(static_encoder),
+        encoder=str(encoder),
         depth=30,
         candidates_per_rule=4,
         similar_per_query=3,

@@ -65,8 +65,8 @@ def assert_same(one: World, other: World) -> None:
         assert recall_at(opened, in_category, of, queries) >= one.settings.index_recall_floor
 
 
-def test_an_edit_costs_what_it_touches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.build()
+def test_an_edit_costs_what_it_touches(built_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = built_world
     ledger = "select text_hash, category from ledger.grades where sequence > $seen"
     seen = int(world.warehouse().read("select max(sequence) as n from ledger.grades")["n"][0])
     graded = world.warehouse().table("marts.grades")
@@ -107,11 +107,9 @@ def test_an_edit_costs_what_it_touches(world: World, monkeypatch: pytest.MonkeyP
     assert not world.warehouse().read("select key from ledger.grades group by key having count(*) > 1").shape[0]
 
 
-@pytest.mark.parametrize(("seed", "rounds"), [(0, (25, 24, 1)), (1, (4, 4))])
-def test_a_build_after_any_edits_is_a_build_from_nothing(world: World, tmp_path: Path, seed: int, rounds: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(seed)
-    world.build()
-    for count in rounds:
+def test_a_build_after_any_edits_is_a_build_from_nothing(built_world: World, tmp_path: Path) -> None:
+    world, rng = built_world, np.random.default_rng(0)
+    for count in (42, 8):
         for _ in range(count):
             world.edit(rng)
         world.write()

@@ -89,8 +89,7 @@ def build_shard(
     if (repeated := products["product_id"].duplicated()).any():
         raise WhetstoneError(f"product {products['product_id'][repeated].iloc[0]!r} occurs twice: an index takes it once")
     products["key"] = products["product_id"].map(keys_of(products["product_id"])).astype(np.uint64)
-    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in rows]
-    products["digest"] = pd.Series(digests, dtype=object)
+    products["digest"] = pd.Series([hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in rows], dtype=object)
     products = products.sort_values("key")
     index = Index(ndim=max(rows.shape[1], 1), metric="cos", dtype=dtype, connectivity=connectivity, expansion_add=expansion_add)
     facts = {"encoder": encoder, "dimensions": index.ndim, "dtype": dtype, "connectivity": connectivity, "expansion_add": expansion_add}
@@ -98,13 +97,12 @@ def build_shard(
     if previous and facts.items() <= previous.facts.items():
         held = pd.read_parquet(previous.path / PRODUCTS_FILE)
         same = held.merge(products)["key"]
-        count_removed = previous.facts["count_removed"] + len(held) - len(same)
-        if count_removed <= compact_share * len(products):
+        removed = previous.facts["count_removed"] + len(held) - len(same)
+        if removed <= compact_share * len(products):
+            count_removed = removed
             index.load(previous.path / INDEX_FILE)
             index.remove(held["key"][~held["key"].isin(same)].to_numpy(), threads=1)
             is_new = ~products["key"].isin(same).to_numpy()
-        else:
-            count_removed = 0
     if is_new.any():
         index.add(products["key"][is_new].to_numpy(), rows[products.index[is_new]], threads=1)
     index.save(folder / INDEX_FILE)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version as package_version
@@ -84,11 +85,12 @@ class Artifacts:
     def drop_category(self, category: str) -> None:
         """Remove every artifact whose inputs name the category; manifests go last, so that the next call ends what a kill cut off."""
         for manifest in self.root.glob(f"[!.]*/[!.]*/{MANIFEST}"):
-            if json.loads(manifest.read_text())["inputs"].get("category") == category:
-                for file in manifest.parent.rglob("*"):
-                    if file.is_file() and file != manifest:
-                        file.unlink()
-                shutil.rmtree(manifest.parent)
+            with suppress(ValueError):  # a manifest that is damaged names nobody
+                if json.loads(manifest.read_text())["inputs"].get("category") == category:
+                    for file in manifest.parent.rglob("*"):
+                        if file.is_file() and file != manifest:
+                            file.unlink()
+                    shutil.rmtree(manifest.parent)
 
     def open(self, name: str) -> Artifact:
         """Open `kind/version` after verifying every file; WhetstoneError: it is missing or damaged (the message names the file)."""
