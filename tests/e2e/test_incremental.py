@@ -13,7 +13,7 @@ from tests.e2e.conftest import World
 from whetstone.index.recall import recall_at
 from whetstone.index.shard import PRODUCTS_FILE, load_vectors, open_shard
 from whetstone.platform.artifacts import Artifact, Artifacts
-from whetstone.platform.asset import artifact_names
+from whetstone.platform.asset import artifact_names, key_of
 from whetstone.platform.registry import registry_of
 from whetstone.platform.vectors import Vectors
 from whetstone.retrieval import embedding
@@ -105,6 +105,21 @@ def test_an_edit_costs_what_it_touches(built_world: World, monkeypatch: pytest.M
     first_seen = [row.text_hash for row in after.itertuples() if (row.query_id, row.product_id) not in before]
     assert new["text_hash"][0] in set(asked["text_hash"]) <= {new["text_hash"][0], *first_seen}
     assert not world.warehouse().read("select key from ledger.grades group by key having count(*) > 1").shape[0]
+
+
+def test_an_index_that_is_made_again_though_nothing_changed_is_built_from_nothing(built_world: World) -> None:
+    """Its check did not pass: what an update got wrong, an update would get wrong again."""
+    world = built_world
+    product = min(world.live)
+    world.live[product] = (f"{world.live[product][0]} again", world.live[product][1])
+    world.write()
+    world.build("products,product_vectors,search_index")
+    category, updated = next((name, each) for name, each in made(world, "models.search_index").items() if each.facts["count_removed"])
+    job = world.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key_of("models.search_index")})
+    assert job.execute_in_process(instance=world.instance, partition_key=category).success
+    again = made(world, "models.search_index")[category]
+    assert again.name == updated.name and (again.facts["count_added"], again.facts["count_removed"]) == (again.facts["count"], 0)
+    assert len(open_shard(again).index) == again.facts["count"]
 
 
 def test_a_build_after_any_edits_is_a_build_from_nothing(built_world: World, tmp_path: Path) -> None:
