@@ -16,7 +16,7 @@ from tests.conftest import Shop
 from whetstone.catalog.jobs import apply, refresh
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import INPUT_TAG, key_of, table_of
-from whetstone.platform.build import Builder
+from whetstone.platform.build import Builder, Outcome
 from whetstone.platform.settings import Settings
 from whetstone.platform.staleness import name_of
 from whetstone.project import load_definitions
@@ -80,7 +80,13 @@ class World(Shop):
         return load_definitions(self.settings)
 
     def build(self, select: str = UNTRAINED) -> set[str]:
-        """Build what is stale of it; the champion stays the base encoder. Returns what was built, as `marts.bm25_run[garden]`."""
+        """Build what is stale of it. Returns what was built, as `marts.bm25_run[garden]`."""
+        outcome = self.attempt(select)
+        assert not outcome.failed and not outcome.held_back, (outcome.failed, outcome.held_back)
+        return {name_of(place) for place in outcome.built}
+
+    def attempt(self, select: str = UNTRAINED) -> Outcome:
+        """A build that may fail; the champion stays the base encoder."""
         apply(refresh(self.settings, self.warehouse(), self.instance), self.instance)
         artifacts = Artifacts(self.settings.root / "artifacts")
         builder = Builder(self.definitions, self.instance, artifacts, self.warehouse())
@@ -90,9 +96,7 @@ class World(Shop):
         versions = {"dagster/data_version": "base", "dagster/code_version": node.code_version}
         builder.instance.report_runless_asset_event(dg.AssetMaterialization(champion, tags=inputs | versions))
         builder.history.forget(champion)
-        outcome = builder.run(select)
-        assert not outcome.failed and not outcome.held_back, (outcome.failed, outcome.held_back)
-        return {name_of(place) for place in outcome.built}
+        return builder.run(select)
 
     def anew(self, home: Path) -> World:
         """The same files in an empty home."""

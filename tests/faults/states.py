@@ -1,0 +1,34 @@
+"""What a build comes to: two builds are the same when their states are equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.conftest import Shop
+
+from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.asset import ARTIFACT_TAG, table_of
+from whetstone.platform.history import History
+from whetstone.platform.registry import registry_of
+from whetstone.platform.warehouse import content_version
+
+State = dict[str, Any]
+TABLES = "select schema_name || '.' || table_name from duckdb_tables() where schema_name in ('raw', 'staging', 'marts') order by 1"
+
+
+def state(shop: Shop) -> State:
+    """Content of every table, version and artifact of every asset partition, what the registry points to, and the paid grades."""
+    history, registered = History(shop.instance), registry_of(shop.settings).require()
+    found: State = {"encoders": [each.version for each in (registered.base, registered.incumbent, registered.champion)]}
+    for key in shop.instance.get_asset_keys():
+        for partition, made in history.latest(key).items():
+            if partition in {None, *history.categories}:
+                artifact = made.tags.get(ARTIFACT_TAG)
+                found[f"{table_of(key)}[{partition}]"] = (made.data_version, artifact)
+                assert not artifact or not Artifacts(shop.settings.root / "artifacts").damage(artifact.replace(".", "/", 1))
+    with shop.warehouse().get_connection() as connection:
+        for (table,) in connection.execute(TABLES).fetchall():
+            found[table] = content_version(connection, table)
+        found["grades"] = connection.execute("select key, count(*) from ledger.grades group by key order by key").fetchall()
+    assert all(count == 1 for _, count in found["grades"])  # nothing was paid for twice
+    return found
