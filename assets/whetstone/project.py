@@ -71,6 +71,8 @@ def prepare_dagster_home(values: Settings) -> None:
     config, target = (PROJECT / "dagster.yaml").read_text(), values.dagster_home / "dagster.yaml"
     if not target.exists() or target.read_text() != config:
         atomic_write(target, config)
+    if not os.access(values.root, os.W_OK):
+        raise WhetstoneError(f"{values.root} can't be written; make it writable, or name another home in WHETSTONE_HOME")
     os.environ["DAGSTER_HOME"] = str(values.dagster_home)
 
 

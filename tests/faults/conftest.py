@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import World, static_encoder, world_in  # noqa: F401
+from tests.e2e.conftest import World, static_encoder, world, world_in  # noqa: F401
 from tests.faults.states import State, state
 
+from whetstone.platform.errors import WhetstoneError
 from whetstone.project import dagster_instance
 
 
@@ -28,12 +29,26 @@ def pristine(tmp_path_factory: pytest.TempPathFactory, static_encoder: Path) -> 
 @pytest.fixture
 def shop(pristine: World) -> World:
     """The built shop, as if no test had ever broken it."""
+    return restored(pristine)
+
+
+def restored(pristine: World) -> World:
+    """The shop as it was put aside, in its place: its definitions, which take a second, name the place."""
     folder = pristine.files.parent
     shutil.rmtree(folder)
     shutil.copytree(folder.parent / "aside", folder)
     pristine.memory = dagster_instance(pristine.settings)
-    pristine.live = {product: pristine.stock[product] for product in [*list(pristine.stock)[::3], *list(pristine.stock)[1::3]]}
+    stock = list(pristine.stock.items())
+    pristine.live = dict(stock[::3] + stock[1::3])  # as `world_in` leaves it
     return pristine
+
+
+def trouble(shop: World) -> list[str]:
+    """What a build says that something goes wrong with: its one error, or those of what failed; nothing if it gets through."""
+    try:
+        return [*shop.attempt().failed.values()]
+    except WhetstoneError as error:
+        return [str(error)]
 
 
 def edit(shop: World) -> None:
@@ -47,7 +62,7 @@ def edit(shop: World) -> None:
 @pytest.fixture(scope="session")
 def wanted(pristine: World) -> State:
     """The state that the edited shop comes to when nothing goes wrong."""
-    made = shop.__wrapped__(pristine)
+    made = restored(pristine)
     edit(made)
     made.build()
     return state(made)

@@ -97,14 +97,17 @@ def end(name: str, child: int) -> int:
 
 
 def kill() -> None:
-    """Kill at every asset once, before what it writes is there or after, by turns; always after the promotion."""
+    """Kill at every asset once, before or after its first write, by turns; the champion after its second one, the promotion."""
     path = load_settings().home / "killed"
     while True:
         met = path.read_text().split() if path.exists() else []
+        passed: list[str] = []
 
-        def moment(place: str, met: list[str] = met) -> None:
-            when, asset = place.split(" ")[0], place.split(" ")[1]
-            if asset and asset not in met and when == ("before" if len(met) % 2 and asset != "models.champion" else "after"):
+        def moment(place: str, met: list[str] = met, passed: list[str] = passed) -> None:
+            when, asset = place.split(" ")
+            passed.append(place)
+            wanted = "before" if len(met) % 2 and asset != "models.champion" else "after"
+            if asset and asset not in met and when == wanted and passed.count(place) == 1 + (asset == "models.champion"):
                 path.open("a").write(f"{asset}\n")
                 os.kill(os.getpid(), signal.SIGKILL)
 

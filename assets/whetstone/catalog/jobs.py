@@ -45,10 +45,12 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
         versions["raw.catalog", category] = (version, metadata)
     for table, version in landed["versions"].items():
         versions[f"raw.{table}", None] = (version, {"dagster/row_count": landed["counts"].get(table, 0)})
-    incumbent = registry_of(settings).start(settings.encoder, lambda: encoder_folder(settings.encoder)).incumbent
+    history, pointers = History(instance), registry_of(settings).start(settings.encoder, lambda: encoder_folder(settings.encoder))
+    incumbent, base = pointers.incumbent, pointers.base
     versions["models.incumbent_encoder", None] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
+    if pointers.champion == base and history.latest(key_of("models.champion")):
+        versions["models.champion", None] = (base.version, {})  # if the registry was lost, the gate is asked again
 
-    history = History(instance)
     known, wanted = set(history.categories), set(landed["category_versions"])
     feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])
     for (table, partition), (version, metadata) in sorted(versions.items(), key=str):
@@ -114,8 +116,8 @@ def _land_if_changed(settings: Settings, warehouse: Warehouse, seen: str | None)
     state = "".join([seen, *(file_sha256(Path(str(module.__file__))) for module in modules)])
     path = settings.root / "feed.json"
     try:
-        last: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError:  # a damaged note of the last landing: land again
+        last: dict[str, Any] = {**json.loads(path.read_text())} if path.exists() else {}
+    except (ValueError, TypeError):  # a damaged note of the last landing: land again
         last = {}
     with warehouse.get_connection() as connection:
         tables = ("catalog", "queries", "judgments", "engagement")

@@ -7,9 +7,10 @@ import dagster as dg
 
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import artifact_name, asset, result
+from whetstone.platform.asset import artifact_name, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
+from whetstone.platform.history import History
 from whetstone.platform.registry import Encoder, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
@@ -76,16 +77,21 @@ def champion(
     from whetstone.evaluation.report import report_json
 
     registry = registry_of(settings)
-    current = registry.require().champion
+    pointers, told = registry.require(), History(context.instance).latest(key_of("models.champion")).get(None)
+    current, known = pointers.champion, told.data_version if told else pointers.base.version
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
-    versions = encoders_of(table)
-    before = next((name for name, version in versions.items() if version == current.version), None)
+    versions, decision = encoders_of(table), undecided(current.name)
+    names = {version: name for name, version in versions.items()}
     if table.empty:
-        before, versions = current.name, {current.name: current.version}
-    if before is None:
+        versions = {current.name: current.version}
+    elif current.version not in names:
         raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
-    candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
-    decision = undecided(current.name) if table.empty else decide(table[table["system"].isin([before, *candidates])], candidates, before)
+    # A kill after a promotion left a champion that Dagster was not told of: what was decided is decided again, and alike.
+    for before in dict.fromkeys(names[version] for version in (known, current.version) if version in names):
+        candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != versions[before]]
+        decision = decide(table[table["system"].isin([before, *candidates])], candidates, before)
+        if decision.promoted:
+            break
     version = versions[decision.champion]
     facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
     written = {**facts, "comparisons": decision.comparisons}
@@ -95,7 +101,7 @@ def champion(
         return facts
 
     decided = artifacts.make("promotion", {**written, "version": version}, write)
-    if decision.promoted:  # after the decision is kept: a kill in between decides again, and alike
+    if decision.promoted:  # after the decision is kept
         registry.promote(Encoder(decision.champion, version, str(artifacts.open(f"checkpoint/{version}").path)))
     shown = {key: facts[key] for key in ("promoted", "champion", "reason")}
     return result(version=version, artifact=decided, metadata=shown)

@@ -93,6 +93,9 @@ class Builder:
 
     def run(self, select: str | None = None, categories: list[str] | None = None) -> Outcome:
         """Build the selected places until none of them is stale or all that are left are held back."""
+        for dead in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])):
+            if BUILD_TAG in dead.tags:  # of a build that was killed: it would be under way, and hold up the daemon, for ever
+                self.instance.report_run_failed(dead, "the build was killed")
         wanted, outcome = self.selected(select, categories), Outcome()
         while True:
             stale = {s.place for s in self.stale()}

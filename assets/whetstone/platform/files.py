@@ -1,5 +1,6 @@
 """Files and folders that are either whole or not there: written beside their place, then renamed into it."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -11,37 +12,56 @@ from pathlib import Path
 
 from whetstone.platform.errors import WhetstoneError
 
+_UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST")}
+_FULL_BYTES = 1 << 20  # so little is left after a write that failed for want of space
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """WhetstoneError if a write of `path` fails for its disk; the writers of weights and indexes have errors of their own for that."""
+    try:
+        yield
+    except Exception as error:
+        is_full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
+        if isinstance(error, WhetstoneError) or not (is_full or getattr(error, "errno", None) in _UNWRITABLE):
+            raise
+        mend = f"{'free some of its disk' if is_full else 'name a home (WHETSTONE_HOME) that can be written'}, and build again"
+        raise WhetstoneError(f"{path} can't be written: {error}; {mend}") from error
+
 
 def atomic_write(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on a clean exit it becomes `path` (replacing what was there), otherwise it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        yield beside
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            os.replace(path, old / "content")  # a rename onto a non-empty folder isn't possible
-            os.replace(beside, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(beside, path)
+        with _writing(path):
+            yield beside
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                os.replace(path, old / "content")  # a rename onto a non-empty folder isn't possible
+                os.replace(beside, path)
+                shutil.rmtree(old)
+            else:
+                os.replace(beside, path)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise

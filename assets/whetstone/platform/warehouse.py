@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 WRITTEN = "meta.written"
 LOCK_PATIENCE_S = 60.0  # how long a process waits for another one's read or write; each holds the file for milliseconds
+MEND = (
+    "If its disk is full or read-only, mend that; if another process holds it, close that process; if the file is damaged, restore it, or "
+    "move it away: the next build makes it anew (paid grades are lost only with this file)."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Warehouse(DuckDBResource):
         connection = _open(self.database, {"custom_user_agent": "dagster", **self.connection_config})
         try:
             yield connection
+        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException) as error:
+            raise WhetstoneError(f"warehouse {self.database} can't be used: {error}\n{MEND}") from error
         finally:
             connection.close()
 
@@ -57,7 +63,8 @@ class Warehouse(DuckDBResource):
             try:
                 yield connection
             except BaseException:
-                connection.rollback()
+                with suppress(duckdb.Error):  # a full disk ended it already
+                    connection.rollback()
                 raise
             connection.commit()
 
@@ -165,7 +172,5 @@ def _open(database: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
             return duckdb.connect(database, config=config)
         except duckdb.Error as error:
             if "could not set lock" not in str(error).lower() or time.monotonic() > give_up:
-                mend = "If another process holds it, close that process; if the file is damaged, move it away: the next build makes it anew"
-                lost = "paid grades are lost only with this file"
-                raise WhetstoneError(f"warehouse {database} cannot be opened: {error}\n{mend} ({lost}).") from error
+                raise WhetstoneError(f"warehouse {database} can't be opened: {error}\n{MEND}") from error
             time.sleep(0.05)
