@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.conftest import Shop
@@ -26,6 +27,11 @@ def state(shop: Shop) -> State:
                 artifact = made.tags.get(ARTIFACT_TAG)
                 found[f"{table_of(key)}[{partition}]"] = (made.data_version, artifact)
                 assert not artifact or not Artifacts(shop.settings.root / "artifacts").damage(artifact.replace(".", "/", 1))
+    if found.pop("reports.report[None]", None):  # its version holds what the last build paid, and that depends on the builds
+        report = json.loads((shop.settings.root / "report" / "report.json").read_text())
+        for row in report["grades"]:
+            del row["new_in_last_build"], row["usd_of_last_build"]
+        found["report"] = report | {"created_at": None}
     with shop.warehouse().get_connection() as connection:
         for (table,) in connection.execute(TABLES).fetchall():
             found[table] = content_version(connection, table)
