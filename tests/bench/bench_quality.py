@@ -27,7 +27,7 @@ import pandas as pd
 from quality_rows import KEY, ROWS, Row
 from quality_world import RUNS, World, build, facts_of, static_base
 
-from whetstone.curriculum.material import TRAIN_GRADES, Material
+from whetstone.curriculum.material import Material
 from whetstone.encoder.recipes import Stage
 from whetstone.platform.settings import load_settings
 
@@ -69,7 +69,7 @@ def mined(world: World, material: Material, encoder: Path, depth: int) -> pd.Dat
     from whetstone.encoder.hard_samples import mine_hard_samples
 
     embed = world.vectors(encoder)
-    known = world.warehouse.read(TRAIN_GRADES)
+    known = world.warehouse.read("select * from marts.corrected_grades where split = 'train'")
     samples, _ = mine_hard_samples(
         world.material.queries,  # not the synthetic ones: those are graded with their likely negatives already
         world.products,

@@ -12,12 +12,11 @@ import pytest
 
 from whetstone.curriculum.instances import bce_instances, mnr_instances, triplet_instances
 from whetstone.curriculum.lists import list_instances
-from whetstone.curriculum.material import TRAIN_GRADES, Material, load_material
+from whetstone.curriculum.material import Material, load_material
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.warehouse import Warehouse
 
 GRADES = ["query_id", "product_id", "category", "split", "grade", "label", "confidence", "settled_by"]
-AUDIT = ["query_id", "product_id", "category", "new_grade", "new_label", "new_confidence", "supersedes"]
 TIERS = ["query_id", "product_id", "split", "tier", "grade"]
 BUILD = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
 
@@ -32,7 +31,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
     tables = {
         "raw.queries": ([("q-train", "mug", "train"), ("q-dev", "cup", "dev"), ("q-test", "jug", "test")], ["query_id", "text", "split"]),
         "staging.products": ([(f"p{n}", f"text {n}") for n in range(8)], ["product_id", "text"]),
-        "marts.grades": (
+        "marts.corrected_grades": (
             [
                 ("q-train", "p0", "a", "train", 4, 2, 1.0, "one"),
                 ("q-train", "p0", "b", "train", 3, 1, 0.9, "one"),
@@ -43,7 +42,6 @@ def warehouse(tmp_path: Path) -> Warehouse:
             ],
             GRADES,
         ),
-        "marts.grade_audit": ([("q-train", "p0", "a", 0, 0, 1.0, False)], AUDIT),
         "raw.judgments": ([("q-train", "p5", 4), ("q-train", "p6", 1), ("q-dev", "p7", 4)], ["query_id", "product_id", "grade"]),
         "marts.curriculum_tiers": (
             [("q-train", "p0", "train", "easy_positive", 4), ("q-train", "p1", "train", "hard_negative", 0)],
@@ -92,26 +90,6 @@ def test_what_is_relevant_by_any_grade_or_judgment_is_never_a_negative(load: Cal
 
 def test_other_splits_are_not_even_read(load: Callable[..., Material]) -> None:
     assert set(load().relevant["query_id"]) == {"q-train"}
-
-
-def test_a_correction_by_the_audit_takes_the_grades_place_in_its_category(load: Callable[..., Material], warehouse: Warehouse) -> None:
-    corrections = [
-        ("q-train", "p0", "a", 0, 0, 0.8, True),  # in category b it keeps its own grade
-        ("q-train", "p1", "a", 4, 2, 0.9, True),
-        ("q-train", "p2", "a", 0, 0, 0.6, True),
-        ("q-dev", "p3", "a", 0, 0, 0.9, True),
-    ]
-    warehouse.replace("marts.grade_audit", pd.DataFrame(corrections, columns=AUDIT))
-    assert pairs(load().graded) == {("q-train", "p0", 3, 1), ("q-train", "p1", 4, 2)}
-    assert ("q-train", "p2", 0, 0) in pairs(load(confidence=0.6).graded)  # the correction's own confidence counts
-    assert load().relevant_ids == {"q-train": {"p0", "p1", "p5"}}
-    known = warehouse.read(TRAIN_GRADES)[["category", "product_id", "grade", "label", "confidence", "settled_by"]]
-    assert pairs(known) == {
-        ("a", "p0", 0, 0, 0.8, "audit"),
-        ("b", "p0", 3, 1, 0.9, "one"),
-        ("a", "p1", 4, 2, 0.9, "audit"),
-        ("a", "p2", 0, 0, 0.6, "audit"),
-    }
 
 
 def test_synthetic_queries_come_in_if_wanted(load: Callable[..., Material]) -> None:

@@ -49,8 +49,7 @@ def test_a_checkpoint_depends_on_everything_that_its_rows_and_its_dev_set_are_ma
     tables = {".".join(key.path) for key in first.keys_by_input_name.values()}
     assert tables >= {
         "marts.curriculum_tiers",
-        "marts.grades",
-        "marts.grade_audit",
+        "marts.corrected_grades",
         "marts.bm25_run",
         "raw.judgments",
         "raw.queries",
@@ -68,7 +67,7 @@ def test_hard_samples_lie_between_the_stages_of_a_recipe_that_mines_and_nowhere_
         for stage in recipe.stages:
             assert ("marts.hard_samples" in read[stage.name]) == stage.needs_hard_samples
     read = inputs(load_recipe("mine_and_refine"))
-    assert read["hard_samples"] >= {"models.encoder_supcon", "marts.grades", "marts.grade_audit", "models.calibration", "raw.judgments"}
+    assert read["hard_samples"] >= {"models.encoder_supcon", "marts.corrected_grades", "models.calibration", "raw.judgments"}
     assert read["encoder_circle"] >= {"models.encoder_supcon", "marts.hard_samples"}
     assert "models.incumbent_encoder" in read["encoder_supcon"] and "models.incumbent_encoder" not in read["encoder_circle"]
 
@@ -122,7 +121,7 @@ def test_only_the_librarys_miner_reads_the_whole_catalog_and_unshaped_towers_non
 def warehouse(tmp_path: Path) -> Warehouse:
     """A train and a dev query; p0 graded and corrected."""
     pair = ["query_id", "product_id"]
-    graded, audit = ["grade", "label", "confidence", "settled_by"], ["new_grade", "new_label", "new_confidence", "supersedes"]
+    graded = ["grade", "label", "confidence", "settled_by"]
     tables: dict[str, tuple[list[tuple[Any, ...]], list[str]]] = {
         "raw.queries": ([("q", "mug", "train"), ("d", "cup", "dev")], ["query_id", "text", "split"]),
         "raw.judgments": ([("q", "p1", 4, 1), ("d", "p1", 4, 1)], [*pair, "grade", "raters"]),
@@ -130,8 +129,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
             [(f"p{n}", "a", f"text {n}", f"hash {n}") for n in range(3)],
             ["product_id", "category", "text", "text_hash"],
         ),
-        "marts.grades": ([("q", "p0", "a", "train", 4, 2, 0.9, "one")], [*pair, "category", "split", *graded]),
-        "marts.grade_audit": ([("q", "p0", "a", 0, 0, 0.8, True)], [*pair, "category", *audit]),
+        "marts.corrected_grades": ([("q", "p0", "a", "train", 0, 0, 0.8, "audit")], [*pair, "category", "split", *graded]),
         "marts.curriculum_tiers": ([("q", "p1", "train", "easy_positive", 4)], [*pair, "split", "tier", "grade"]),
         **dict.fromkeys(RUNS, ([("q", "p1")], pair)),
     }

@@ -20,7 +20,7 @@ select
 from staging.products where category = $category order by product_id
 """
 _POSITIVES = """
-select product_id from marts.grades where category = $category and split = 'train' and grade >= $grade
+select product_id from marts.corrected_grades where category = $category and split = 'train' and grade >= $grade
 union
 select product_id from raw.judgments join raw.queries using (query_id) where split = 'train' and grade >= $grade
 """
@@ -38,9 +38,9 @@ def _synthetic_queries(guideline: Guideline, restricted: bool, share: float) -> 
         schema="marts",
         group="curriculum",
         kinds={"duckdb", "anthropic"},
-        deps=["marts.grades", "staging.products", "raw.judgments", "raw.queries"],
+        deps=["marts.corrected_grades", "staging.products", "raw.judgments", "raw.queries"],
         uses=PAYING,
-        version=f"1-{restricted}-{share}-{guideline.version}-{QueryPrompt().version}",
+        version=f"2-{restricted}-{share}-{guideline.version}-{QueryPrompt().version}",
     )
     def synthetic_queries(
         context: dg.AssetExecutionContext,

@@ -5,6 +5,8 @@
     triplet  (query, product, negative_1)            hard and easy positives against token-similar negatives
 
 Notable:
+- `near_miss` is no tier of the paper's: pairs graded moderately relevant (label 1), which no tier holds. They are what a product page is
+  full of and what a search must rank below: the right kind of thing with one wish unmet.
 - Every draw is a hash of (seed, query, product, slot), not the next number of a generator: a query, product or category that is added or
   edited leaves the rows of all others as they were. Random products come from a ring over the whole catalog (`ring.py`): the first one
   that no run found and that isn't known to be relevant, by id or by text.
@@ -27,7 +29,8 @@ from whetstone.curriculum.material import Material
 from whetstone.curriculum.ring import stable_hash
 
 Tiers = Sequence[str]
-RANDOM, GRADED = "random", "graded"
+RANDOM, GRADED, NEAR_MISS = "random", "graded", "near_miss"
+MODERATE = 1  # label
 
 
 class Instances(NamedTuple):
@@ -97,6 +100,9 @@ def _rows(
     if GRADED in positives:
         relevant = material.graded[material.graded["grade"] >= positive_grade].assign(tier=GRADED)
         tiers = pd.concat([relevant, tiers[~tiers["tier"].str.endswith("_positive")]])
+    if NEAR_MISS in negatives:
+        is_moderate = (material.graded["label"] == MODERATE) & (material.graded["grade"] < positive_grade)
+        tiers = pd.concat([tiers, material.graded[is_moderate].assign(tier=NEAR_MISS)])
     known = tiers[tiers["query_id"].isin(material.query_text.keys()) & tiers["product_id"].isin(texts.keys())]
     pairs = known.drop_duplicates(["query_id", "product_id"])
     candidates = pairs[pairs["tier"].isin(positives)]

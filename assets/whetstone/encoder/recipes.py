@@ -22,7 +22,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 StageName = Annotated[str, StringConstraints(pattern=r"^encoder_[a-z0-9_]+$", max_length=64)]
 PositiveTier = Literal["easy_positive", "hard_positive", "graded"]
-NegativeTier = Literal["random", "hard_negative", "token_similar_negative"]
+NegativeTier = Literal["random", "hard_negative", "near_miss", "token_similar_negative"]
 
 _PAIRS, _LISTS = ("bce", "mnr", "mnr_baseline", "triplet"), ("supcon", "circle")
 ONLY_FOR = {
@@ -50,7 +50,9 @@ class Stage(Declared):
     loss: Literal["bce", "mnr", "mnr_baseline", "triplet", "supcon", "circle"]
     positives: tuple[PositiveTier, ...] = Field((), description="Tiers of the positives; `graded` is every pair graded relevant.")
     positive_grade: int = Field(3, ge=0, le=4, description="Lowest grade of a positive.")
-    negatives: tuple[NegativeTier, ...] = Field((), description="Tiers of the negatives; `random` fills in where a query has no mined one.")
+    negatives: tuple[NegativeTier, ...] = Field(
+        (), description="Tiers of the negatives; `near_miss` is every pair of label 1, `random` fills in where a query has no mined one."
+    )
     negatives_per_positive: int = Field(1, ge=0, le=64)
     batches: Literal["conflict_free", "shuffled"] = Field(
         "conflict_free", description="Batches without a row's hidden positives ([A] stage 2), or any rows: the loss masks them anyway."
