@@ -45,7 +45,11 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
         material = with_synthetic(world, material, row.synthetic)
     for number, stage in enumerate(recipe.stages):
         if stage.needs_hard_samples:
-            material = replace(material, mined=mined(world, material, start, recipe.mining_depth))
+            hard = mined(world, material, start, recipe.mining_depth)
+            is_relevant = hard["grade"] >= world.guideline.relevant_grade
+            material = replace(
+                material, mined=hard, relevant=pd.concat([material.relevant, hard.loc[is_relevant, ["query_id", "product_id"]]])
+            )
         part = (stage.max_steps or 1) / sum(each.max_steps or 1 for each in recipe.stages)
         stage = sized(stage, round(steps * part), batch, rate_factor)
         instances, _ = stage_instances(stage, material, seed)
@@ -81,7 +85,7 @@ def mined(world: World, material: Material, encoder: Path, depth: int) -> pd.Dat
         cap=world.settings.candidates_per_rule,
         confidence=world.settings.tier_confidence,
     )
-    return samples[["query_id", "product_id", "label"]]
+    return samples[["query_id", "product_id", "grade", "label"]]
 
 
 def with_synthetic(world: World, material: Material, restricted: bool) -> Material:

@@ -54,7 +54,10 @@ def warehouse(tmp_path: Path) -> Warehouse:
             [("s-1", "p7", "a", 4, 2, 0.9), ("s-1", "p6", "a", 0, 0, 0.9), ("s-1", "p5", "a", 4, 2, 0.1)],
             [name for name in GRADES if name not in ("split", "settled_by")],
         ),
-        "marts.hard_samples": ([("q-train", "p3", 3, 0, "hard_negative")], ["query_id", "product_id", "rank", "label", "kind"]),
+        "marts.hard_samples": (
+            [("q-train", "p3", 3, 0, 0, "hard_negative"), ("q-train", "p4", 90, 4, 2, "hard_positive")],
+            ["query_id", "product_id", "rank", "grade", "label", "kind"],
+        ),
     }
     made = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
     for name, (rows, columns) in tables.items():
@@ -105,9 +108,16 @@ def test_synthetic_queries_come_in_if_wanted(load: Callable[..., Material]) -> N
 
 def test_hard_samples_come_in_if_wanted(load: Callable[..., Material]) -> None:
     shop = load(mined=True)
-    assert pairs(shop.mined) == {("q-train", "p3", 0)}
+    assert pairs(shop.mined) == {("q-train", "p3", 0, 0), ("q-train", "p4", 4, 2)}
+    assert shop.relevant_ids["q-train"] == load().relevant_ids["q-train"] | {"p4"}
     frame, _ = list_instances(shop, seed=1, lists="union", list_size=4, lists_per_query=1)
-    assert set(frame["product_ids"].iloc[0]) == {"p0", "p1", "p3"}
+    assert set(frame["product_ids"].iloc[0]) == {"p0", "p1", "p3", "p4"}
+    tiers = {"positives": ("graded", "mined_positive"), "negatives": ("mined_negative",), "negatives_per_positive": 1}
+    rows, _ = mnr_instances(shop, seed=1, positive_grade=3, **tiers)
+    assert set(zip(rows["product_id"], rows["tier"], rows["negative_id_1"], strict=True)) == {
+        ("p0", "graded", "p3"),
+        ("p4", "mined_positive", "p3"),
+    }
 
 
 @pytest.mark.parametrize("wanted", ["synthetic", "mined"])

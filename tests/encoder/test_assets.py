@@ -66,20 +66,20 @@ def test_hard_samples_lie_between_the_stages_of_a_recipe_that_mines_and_nowhere_
         assert [name for name in read if name != "hard_samples"] == [stage.name for stage in recipe.stages]
         for stage in recipe.stages:
             assert ("marts.hard_samples" in read[stage.name]) == stage.needs_hard_samples
-    read = inputs(load_recipe("mine_and_refine"))
+    read = inputs(load_recipe("supcon_circle"))
     assert read["hard_samples"] >= {"models.encoder_supcon", "marts.corrected_grades", "models.calibration", "raw.judgments"}
     assert read["encoder_circle"] >= {"models.encoder_supcon", "marts.hard_samples"}
     assert "models.incumbent_encoder" in read["encoder_supcon"] and "models.incumbent_encoder" not in read["encoder_circle"]
 
 
 def test_depth_of_the_search_makes_only_the_hard_samples_stale() -> None:
-    recipe = load_recipe("mine_and_refine")
+    recipe = load_recipe("supcon_circle")
     plain, deeper = code_versions(recipe), code_versions(recipe.model_copy(update={"mining_depth": 150}))
     assert {key.path[-1] for key in plain if plain[key] != deeper[key]} == {"hard_samples"}
 
 
 def test_other_towers_make_every_stage_stale() -> None:
-    recipe = load_recipe("mine_and_refine")
+    recipe = load_recipe("supcon_circle")
     plain = code_versions(recipe)
     for towers in (Towers(kind="heads"), Towers(dimensions=64)):
         shaped = code_versions(recipe.model_copy(update={"towers": towers}))
@@ -88,7 +88,7 @@ def test_other_towers_make_every_stage_stale() -> None:
 
 def test_synthetic_queries_are_read_by_every_stage_of_a_recipe_that_declares_them() -> None:
     tables = {"marts.synthetic_queries", "marts.synthetic_grades"}
-    recipe = load_recipe("mine_and_refine").model_copy(update={"synthetic": None})
+    recipe = load_recipe("supcon_circle").model_copy(update={"synthetic": None})
     assert not any(tables & read for read in inputs(recipe).values())
     made = inputs(recipe.model_copy(update={"synthetic": Synthetic()}))
     assert all(tables <= made[stage.name] for stage in recipe.stages)
@@ -207,7 +207,7 @@ def test_the_search_for_hard_samples_knows_corrected_grades_and_says_what_was_no
         return graded.assign(kind="hard_negative"), {}
 
     monkeypatch.setattr(hard_samples, "mine_hard_samples", mine)
-    run(load_recipe("mine_and_refine"), "hard_samples")
+    run(load_recipe("supcon_circle"), "hard_samples")
     known = {
         product: tuple(rest) for product, *rest in seen[0][["product_id", "grade", "confidence", "settled_by"]].itertuples(index=False)
     }

@@ -5,8 +5,8 @@
     triplet  (query, product, negative_1)            hard and easy positives against token-similar negatives
 
 Notable:
-- `near_miss` is no tier of the paper's: pairs graded moderately relevant (label 1), which no tier holds. They are what a product page is
-  full of and what a search must rank below: the right kind of thing with one wish unmet.
+- Beyond the paper's tiers, `near_miss` is a pair graded moderately relevant (label 1): the right kind of thing with one wish unmet, which a
+  search must rank below what meets all of them. `mined_positive` and `mined_negative` are the hard samples of [B] arXiv 2602.17654.
 - Every draw is a hash of (seed, query, product, slot), not the next number of a generator: a query, product or category that is added or
   edited leaves the rows of all others as they were. Random products come from a ring over the whole catalog (`ring.py`): the first one
   that no run found and that isn't known to be relevant, by id or by text.
@@ -29,7 +29,7 @@ from whetstone.curriculum.material import Material
 from whetstone.curriculum.ring import stable_hash
 
 Tiers = Sequence[str]
-RANDOM, GRADED, NEAR_MISS = "random", "graded", "near_miss"
+RANDOM, GRADED, NEAR_MISS, MINED_POSITIVE, MINED_NEGATIVE = "random", "graded", "near_miss", "mined_positive", "mined_negative"
 MODERATE = 1  # label
 
 
@@ -100,6 +100,9 @@ def _rows(
     if GRADED in positives:
         relevant = material.graded[material.graded["grade"] >= positive_grade].assign(tier=GRADED)
         tiers = pd.concat([relevant, tiers[~tiers["tier"].str.endswith("_positive")]])
+    if {MINED_POSITIVE, MINED_NEGATIVE} & {*positives, *negatives}:
+        mined = material.mined[material.mined["label"] != MODERATE]
+        tiers = pd.concat([mined.assign(tier=[MINED_POSITIVE if label else MINED_NEGATIVE for label in mined["label"]]), tiers])
     if NEAR_MISS in negatives:
         is_moderate = (material.graded["label"] == MODERATE) & (material.graded["grade"] < positive_grade)
         tiers = pd.concat([tiers, material.graded[is_moderate].assign(tier=NEAR_MISS)])

@@ -13,7 +13,9 @@ import pandas as pd
 from whetstone.curriculum.ring import Ring
 from whetstone.platform.errors import WhetstoneError
 
-NO_PAIRS = pd.DataFrame({"query_id": pd.Series(dtype=str), "product_id": pd.Series(dtype=str), "label": pd.Series(dtype="int64")})
+NO_PAIRS = pd.DataFrame({"query_id": [], "product_id": [], "grade": [], "label": []}).astype(
+    {"query_id": str, "product_id": str, "grade": "int64", "label": "int64"}
+)
 
 _GRADES = """
 select query_id, product_id, max(grade) as grade, max(label) as label from {}
@@ -39,7 +41,7 @@ class Material:
     relevant: pd.DataFrame  # query_id, product_id of every pair graded relevant, whatever its tier: never a negative
     found: pd.DataFrame  # query_id, product_id of every pair in any run: never a *random* negative
     graded: pd.DataFrame = field(default_factory=NO_PAIRS.copy)  # query_id, product_id, grade, label of every trusted grade
-    mined: pd.DataFrame = field(default_factory=NO_PAIRS.copy)  # query_id, product_id, label of the hard samples
+    mined: pd.DataFrame = field(default_factory=NO_PAIRS.copy)  # the same of the hard samples
 
     def __post_init__(self) -> None:
         if len(leaked := self.tiers[self.tiers["split"] != "train"]):
@@ -93,6 +95,8 @@ def load_material(
         grades = read(_SYNTHETIC, {"confidence": confidence})
         queries, graded = pd.concat([queries, made]), pd.concat([graded, grades])
         relevant = pd.concat([relevant, grades[grades["grade"] >= relevant_grade]])
+    hard = read("select query_id, product_id, grade, label from marts.hard_samples order by all") if mined else NO_PAIRS.copy()
+    relevant = pd.concat([relevant, hard[hard["grade"] >= relevant_grade]])
     return Material(
         tiers=read("select * from marts.curriculum_tiers"),
         queries=queries.reset_index(drop=True),
@@ -100,5 +104,5 @@ def load_material(
         relevant=relevant[["query_id", "product_id"]],
         found=read(" union ".join(f"select query_id, product_id from {run}" for run in runs)),
         graded=graded.reset_index(drop=True),
-        mined=read("select query_id, product_id, label from marts.hard_samples order by all") if mined else NO_PAIRS.copy(),
+        mined=hard,
     )
