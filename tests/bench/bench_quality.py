@@ -62,7 +62,7 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
 
 def sized(stage: Stage, steps: int, batch: int, rate_factor: float) -> Stage:
     """The stage with so many steps of about as many texts a batch, and dev looks evenly spread over them."""
-    size = max(2, batch * 2 // stage.list_size) if stage.loss in ("supcon", "circle") else batch
+    size = max(2, batch * 4 // (1 + stage.list_size)) if stage.loss in ("supcon", "circle") else batch  # a row of four texts: two negatives
     # however few rows there are: `max_steps` ends it
     update = {"batch_size": size, "max_steps": steps, "learning_rate": stage.learning_rate * rate_factor, "epochs": steps}
     return stage.model_copy(update={**update, "evaluations": EVALUATIONS})
