@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whetstone.grading.annotator import check_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.simulated import SimulatedAnnotator, confusion_of
 from whetstone.platform.errors import WhetstoneError
@@ -46,7 +45,7 @@ def many(make_pairs: Callable[..., pd.DataFrame]) -> pd.DataFrame:
 
 def test_errs_as_declared(many: pd.DataFrame, esci: Guideline) -> None:
     confusion = np.array([[0.7, 0.3, 0.0, 0.0], [0.05, 0.9, 0.05, 0.0], [0.0, 0.25, 0.5, 0.25], [0.0, 0.0, 0.4, 0.6]])
-    answers = check_answers(many, make(esci, confusion).annotate(many), esci)
+    answers = make(esci, confusion).annotate(many)
     seen = pd.crosstab(truth(many), answers["grade"].to_numpy(dtype=int), normalize="index").loc[GRADES, GRADES].to_numpy()
     # 5,000 pairs a row: four standard errors of a share are under 0.03
     np.testing.assert_allclose(seen, confusion, atol=0.03)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from whetstone.catalog.source import Source
 from whetstone.grading.annotator import Annotator
-from whetstone.grading.claude.annotator import ClaudeAnnotator
+from whetstone.grading.claude.annotator import NO_KEY, ClaudeAnnotator
 from whetstone.grading.claude.api import Api
 from whetstone.grading.claude.cost import PRICES, price_of
 from whetstone.grading.claude.intents import Limits
@@ -28,7 +28,6 @@ from whetstone.platform.precision import pick_device
 from whetstone.platform.settings import PAID, Settings
 
 SIMULATED = {"simulated_small": (0.86, 0.0001), "simulated_large": (0.93, 0.002)}  # share right, pretended dollars a pair
-NO_KEY = "no ANTHROPIC_API_KEY is set, so nothing can be bought"
 
 
 class Room(NamedTuple):
@@ -82,7 +81,7 @@ def open_writer(room: Room) -> ClaudeAnnotator | None:
 
 def _claude(name: str, model: str, prompt: Prompt, room: Room, desk: Desk | None) -> ClaudeAnnotator:
     price = price_of(model, {**PRICES, **room.settings.claude_prices})
-    return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk, NO_KEY)
+    return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk)
 
 
 def _desk(room: Room) -> Desk:

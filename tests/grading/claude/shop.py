@@ -62,7 +62,7 @@ class Shop:
         self.api = Api(key, url, timeout_s=timeout_s, retries=retries)
         limits = Limits(budget, category_cap)
         self.desk = Desk(self.api, self.ledger, self.entry, limits, folder / "lock", **({"sleep": self.naps.append} | desk))
-        self.annotator = ClaudeAnnotator(name, model, price, Prompt(self.guideline), self.ledger, self.desk, "")
+        self.annotator = ClaudeAnnotator(name, model, price, Prompt(self.guideline), self.ledger, self.desk)
 
     def grade(self, pairs: pd.DataFrame) -> pd.DataFrame:
         return grade_through(self.ledger, self.annotator, pairs, self.guideline, self.entry)

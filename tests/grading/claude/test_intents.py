@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -31,8 +30,7 @@ def intents(ledger: Ledger) -> Intents:
 
 
 def wanted(count: int, prefix: str = "k", category: str | None = "garden") -> pd.DataFrame:
-    rows = pd.DataFrame({name: [f"{prefix}{number}" for number in range(count)] for name in IDENTITY})
-    return rows.assign(category=category) if category else rows
+    return pd.DataFrame({name: [f"{prefix}{number}" for number in range(count)] for name in IDENTITY}).assign(category=category)
 
 
 def intend(intents: Intents, count: int, usd: float = 1.0, state: str = "intended", limits: Limits = ENOUGH, **rest: str) -> Intent:
@@ -177,7 +175,7 @@ USD = st.floats(0.0, 4.0)
 def test_affordable_keeps_to_both_limits_and_to_the_order(
     asked: list[tuple[str, float]], spent: dict[str | None, float], build_usd: float, category_usd: float
 ) -> None:
-    categories, usd = pd.Series([each[0] for each in asked], dtype=object), [each[1] for each in asked]
+    categories, usd = [each[0] for each in asked], [each[1] for each in asked]
     kept = affordable(categories, usd, spent, Limits(build_usd, category_usd))
     assert kept == sorted(set(kept))
     new = {name: sum(usd[place] for place in kept if categories[place] == name) for name in "abc"}
@@ -193,11 +191,11 @@ def test_affordable_keeps_to_both_limits_and_to_the_order(
 
 
 def test_affordable_by_hand() -> None:
-    categories = pd.Series(["a", "b", "a", "b", "a"], index=[7, 7, 7, 7, 7])
+    categories = ["a", "b", "a", "b", "a"]
     assert affordable(categories, [1.0] * 5, {}, Limits(9.0, 2.0)) == [0, 1, 2, 3]
     assert affordable(categories, [1.0] * 5, {"a": 1.5}, Limits(9.0, 2.0)) == [1, 3]
     assert affordable(categories, [1.0] * 5, {"a": 1.5}, Limits(2.5, 2.0)) == [1]
     assert affordable(categories, [3.0, 1.0, 1.0, 1.0, 1.0], {}, Limits(9.0, 2.0)) == [1, 3]  # what doesn't fit ends its category
-    assert affordable(None, [1.0, 5.0, 1.0], {None: 1.0}, Limits(4.0)) == [0]  # and what the build can't pay ends all
-    assert affordable(None, [], {}, Limits(4.0)) == [] and affordable(None, [1.0], {}, Limits(0.0)) == []
-    assert affordable(None, list(np.full(3, 1.0)), {}, Limits(INF)) == [0, 1, 2]
+    assert affordable([None] * 3, [1.0, 5.0, 1.0], {None: 1.0}, Limits(4.0)) == [0]  # and what the build can't pay ends all
+    assert affordable([], [], {}, Limits(4.0)) == [] and affordable([None], [1.0], {}, Limits(0.0)) == []
+    assert affordable([None] * 3, [1.0] * 3, {}, Limits(INF)) == [0, 1, 2]

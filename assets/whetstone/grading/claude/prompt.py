@@ -13,16 +13,13 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whetstone.grading.guideline import Example, Guideline, Level
 
 if TYPE_CHECKING:
     from anthropic.types import Message
-
-    from whetstone.grading.annotator import Named
 
 PROMPT = 1  # raise it when the code below makes another prompt of the same pair; texts, schema and limits count by themselves
 MAX_TOKENS = 1024  # thinking is on by default and counts; the answer itself takes about 60 tokens
@@ -92,13 +89,11 @@ class Answer(NamedTuple):
 class Prompt:
     """The prompt of one guideline: `system` text, answer `schema`, and `version`, a hash of all of it that can change an answer.
 
-    The model is the caller's, and so not in the version.
+    The model is the caller's, and so not in the version. `terms` say how answers are read (`read`).
     """
 
     def __init__(self, guideline: Guideline) -> None:
-        """Print the guideline into the system text."""
-        self.guideline: Named = guideline  # in whose name answers are kept, beside the model's
-        self.terms: dict[str, Any] = {"grades": list(guideline.grades)}  # how answers are read, see `reader`
+        self.terms: dict[str, Any] = {"grades": list(guideline.grades)}
         self.system = _SYSTEM.format(
             name=guideline.name,
             description=guideline.description,
@@ -109,18 +104,9 @@ class Prompt:
             close=CLOSE,
         )
         # Structured outputs know no minimum and maximum, so the range of the confidence is checked when the answer is read.
-        self.schema: dict[str, Any] = {
-            "type": "object",
-            "properties": {
-                "rationale": {"type": "string"},
-                "grade": {"type": "integer", "enum": list(guideline.grades)},
-                "confidence": {"type": "integer"},
-            },
-            "required": ["rationale", "grade", "confidence"],
-            "additionalProperties": False,
-        }
-        declared = json.dumps([PROMPT, EFFORT, MAX_TOKENS, self.system, _USER, self.schema, QUERY_CHARS, PRODUCT_CHARS])
-        self.version = hashlib.sha256(declared.encode()).hexdigest()[:16]
+        grade = {"type": "integer", "enum": list(guideline.grades)}
+        self.schema = schema_of(rationale={"type": "string"}, grade=grade, confidence={"type": "integer"})
+        self.version = version_of(PROMPT, EFFORT, MAX_TOKENS, self.system, _USER, self.schema, QUERY_CHARS, PRODUCT_CHARS)
 
     def user(self, query: str, text: str) -> str:
         """The user's message: one data block, whatever the query and the product text hold.
@@ -130,15 +116,25 @@ class Prompt:
         """
         return _USER.format(open=OPEN, data=as_data(query=(query, QUERY_CHARS), product=(text, PRODUCT_CHARS)), close=CLOSE)
 
-    def params(self, query: str, text: str, model: str, max_tokens: int, effort: str) -> dict[str, Any]:
+    def params(self, query: str, text: str, model: str) -> dict[str, Any]:
         """All parameters of one request, for `messages.create` or as the `params` of a batch's request; no sampling, no tools."""
         return {
             "model": model,
-            "max_tokens": max_tokens,
+            "max_tokens": MAX_TOKENS,
             "system": [{"type": "text", "text": self.system, "cache_control": {"type": "ephemeral"}}],
             "messages": [{"role": "user", "content": self.user(query, text)}],
-            "output_config": {"effort": effort, "format": {"type": "json_schema", "schema": self.schema}},
+            "output_config": {"effort": EFFORT, "format": {"type": "json_schema", "schema": self.schema}},
         }
+
+
+def schema_of(**properties: Any) -> dict[str, Any]:
+    """The schema of an object of exactly these properties, in this order."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def version_of(*declared: Any) -> str:
+    """A hash of all that makes a prompt, 16 hex digits."""
+    return hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:16]
 
 
 def as_data(**texts: tuple[str, int]) -> str:
@@ -150,22 +146,20 @@ def as_data(**texts: tuple[str, int]) -> str:
             data.setdefault("cut", []).append(name)
     encoded = json.dumps(data, ensure_ascii=False)
     # these three occur in JSON inside strings alone, where the escape means the same character
-    for character, escape in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e")):
-        encoded = encoded.replace(character, escape)
-    return encoded
+    return encoded.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def reader(terms: Mapping[str, Any]) -> Callable[[Message], Answer]:
-    """How an answer is read that was asked for under these terms (`Prompt.terms`)."""
-    return read_query if terms.get("kind") == "query" else partial(read_answer, grades=terms["grades"])
+def read(message: Message, terms: Mapping[str, Any]) -> Answer:
+    """The answer in a message that was asked for under these terms (`Prompt.terms`); never raises for what the message says."""
+    return read_query(message) if terms.get("kind") == "query" else read_grade(message, terms["grades"])
 
 
-def read_answer(message: Message, grades: Collection[int]) -> Answer:
-    """The answer in a message, one of `grades`; never raises for what the message says.
+def read_grade(message: Message, grades: Collection[int]) -> Answer:
+    """One of `grades`.
 
     Failures: 'refusal', 'max_tokens', 'malformed: ...', 'grade out of range', 'confidence out of range', at most 200 characters each.
     """
-    answer = _read(message, {"rationale": str, "grade": int, "confidence": int})
+    answer = _object(message, {"rationale": str, "grade": int, "confidence": int})
     if isinstance(answer, str):
         return _failed(answer)
     if answer["grade"] not in grades:
@@ -178,16 +172,16 @@ def read_answer(message: Message, grades: Collection[int]) -> Answer:
 def read_query(message: Message) -> Answer:
     """The query that a message writes, as its `rationale` (the ledger keeps it so, under grade 0, which means nothing here).
 
-    Failures: those of `read_answer`, but for 'query out of range': nothing that can be seen, or more than `WRITTEN_CHARS` characters.
+    Failures: those of `read_grade`, but for 'query out of range': nothing that can be seen, or more than `WRITTEN_CHARS` characters.
     """
-    answer = _read(message, {"query": str})
+    answer = _object(message, {"query": str})
     if isinstance(answer, str):
         return _failed(answer)
     text, is_cut = _clean(answer["query"], WRITTEN_CHARS)
     return _failed("query out of range") if is_cut or not text else Answer(0, 1.0, text, None)
 
 
-def _read(message: Message, kinds: Mapping[str, type]) -> dict[str, Any] | str:
+def _object(message: Message, kinds: Mapping[str, type]) -> dict[str, Any] | str:
     """The object of exactly these fields that a message holds, or why there is none."""
     if message.stop_reason in ("refusal", "max_tokens"):
         return str(message.stop_reason)
@@ -204,6 +198,17 @@ def _read(message: Message, kinds: Mapping[str, type]) -> dict[str, Any] | str:
     if type(answer) is not dict or {key: type(value) for key, value in answer.items()} != kinds:
         return f"malformed: need an object of {', '.join(kinds)}, got {texts[0]}"
     return answer
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys differ: of two grades in one answer, none is the answer."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key twice")
+    return dict(pairs)
+
+
+def _failed(why: str) -> Answer:
+    return Answer(None, 0.0, None, _clean(why, FAILURE_CHARS)[0])
 
 
 def _level(level: Level) -> str:
@@ -228,14 +233,3 @@ def _clean(text: str, limit: int) -> tuple[str, bool]:
     seen = " ".join(seen.split())
     normal = " ".join(unicodedata.normalize("NFKC", seen[:limit]).split())
     return normal[:limit].rstrip(), max(len(seen), len(normal)) > limit
-
-
-def _failed(why: str) -> Answer:
-    return Answer(None, 0.0, None, _clean(why, FAILURE_CHARS)[0])
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys differ: of two grades in one answer, none is the answer."""
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key twice")
-    return dict(pairs)
