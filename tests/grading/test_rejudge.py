@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from whetstone.grading.calibrate import NONE, Stage
-from whetstone.grading.calibration import Calibration
+from whetstone.grading.audit import audit_category
+from whetstone.grading.calibration import NONE, Calibration, Stage
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
-from whetstone.grading.rejudge import audit_category
 from whetstone.platform.warehouse import Warehouse
 
 HALVED = Calibration({}, ((0.0, 1.0), (0.0, 0.5)))
@@ -109,7 +108,7 @@ def test_a_conflict_is_judged_again_and_the_correction_supersedes(
     assert corrections["category"].eq("tools").all() and corrections["build"].eq(entry.build).all()
     assert after["cost_usd"].sum() - before["cost_usd"].sum() == 4 * 1.0
 
-    counts = {"graded": 84, "sampled": 84, "conflicts": 4, "rejudged": 4, "unanswered": 0, "changed": 3, "superseded": 2, "disputed": 1}
+    counts = {"graded": 84, "sampled": 84, "conflicts": 4, "rejudged": 4, "changed": 3, "superseded": 2, "disputed": 1}
     assert {name: facts[name] for name in counts} == counts
     assert facts["sampled_machine"] == 83
     assert facts["examination_exponent"] == pytest.approx(1.0, abs=0.01)
@@ -147,7 +146,7 @@ def test_only_the_sample_is_looked_at(shop: Shop, judge: Callable[..., Any], aud
 
 def test_without_a_judge_conflicts_are_only_told(shop: Shop, audit: Callable[..., Any], ledger: Ledger) -> None:
     audited, facts = audit(shop, None)
-    assert len(audited) == facts["conflicts"] == facts["unanswered"] == 4
+    assert len(audited) == facts["conflicts"] == 4 and facts["rejudged"] == 0
     assert audited["new_grade"].isna().all() and audited["new_label"].isna().all()
     assert not audited["supersedes"].any() and not audited["is_changed"].any()
     assert ledger.read("select * from ledger.grades").empty
@@ -157,7 +156,7 @@ def test_a_judge_that_cannot_be_asked_says_why(shop: Shop, judge: Callable[..., 
     audited, facts = audit(shop, judge(silent_on=["dud"], fail_on=["hidden gem"]))
     assert audited.loc[["dud", "hidden gem"], "new_grade"].isna().all()
     assert not audited["supersedes"].any()
-    assert (facts["rejudged"], facts["unanswered"], facts["superseded"]) == (2, 2, 0)
+    assert (facts["conflicts"], facts["rejudged"], facts["superseded"]) == (4, 2, 0)
     assert facts["why_unanswered"] in ("the money is spent", "refusal")
     assert ledger.read("select * from ledger.grades where annotator = 'audit'").empty
 
