@@ -172,7 +172,7 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         """One row per sampled grade that shoppers contradict, judged again by the strongest stage; a correction supersedes in the tiers."""
         import pandas as pd
 
-        from whetstone.grading.rejudge import audit_category
+        from whetstone.grading.audit import audit_category
 
         category = context.partition_key
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
