@@ -5,7 +5,7 @@ no stage is sure, the majority of the answers decides, ties to the *higher* grad
 `grades` (n, s) int with NO_ANSWER where a stage gave none, `confidence` (n, s) calibrated, 0..1.
 
 Thresholds are the paper's, or chosen on held-out human labels for a target agreement or cost. All combinations of a coarse grid (every
-twentieth of a stage's confidences, "always" and "never") are measured: fine enough to come near the target, too coarse to learn the
+twentieth of a stage's confidences at most, "always" and "never") are measured: fine enough to come near the target, too coarse to learn the
 labels by heart. The agreement of the choice is still that of the best of many, so a report measures it on other queries.
 """
 
@@ -24,7 +24,7 @@ AFTER = ("nobody", "vote")  # their names; behind those of the stages, these cod
 
 ALWAYS, NEVER = 0.0, 2.0  # thresholds that every answer reaches, or none
 PAPER_THRESHOLDS = (0.85, 0.80, 0.75)  # [A2]; further stages as the last
-MOST_QUANTILES, MOST_COMBINATIONS = 20, 20_000
+MOST_QUANTILES, MOST_COMBINATIONS = 20, 5_000
 ROUNDING = 1e-9  # of a share that is computed
 
 
@@ -99,7 +99,7 @@ def choose_thresholds(grades: np.ndarray, confidence: np.ndarray, truth: np.ndar
     if kind == "paper":
         return measured(paper_thresholds(stages))
     is_cost, goal = kind == "cost", float(value)
-    count = min(MOST_QUANTILES, int(MOST_COMBINATIONS ** (1 / stages)))
+    count = min(MOST_QUANTILES, int(MOST_COMBINATIONS ** (1 / stages)) - 2)  # and always, and never
     tried = [measured(each) for each in product(*(_grid(confidence[grades[:, i] != NO_ANSWER, i], count) for i in range(stages)))]
     most_usd = (goal + ROUNDING) * prices.max()
     fitting = [each for each in tried if (each.cost_usd <= most_usd if is_cost else each.agreement >= goal - ROUNDING)]
