@@ -73,7 +73,6 @@ def simulated(name: str, accuracy: float, cost_usd: float, seed: int, pairs: pd.
         confusion_of(accuracy, guideline),
         cost_usd=cost_usd,
         seed=seed,
-        source="demo",
         truth_version="bench",
     )
 

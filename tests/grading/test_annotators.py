@@ -101,7 +101,7 @@ def test_a_cross_encoder_that_is_not_there_is_left_out_with_a_warning(room: Call
 @pytest.mark.parametrize(
     ("changes", "colour", "message"),
     [
-        ({}, None, "'simulated_small' refuses 'demo': no truth file.*WHETSTONE_CASCADE"),
+        ({}, None, "'simulated_small' refuses 'demo': it grades the demo alone.*WHETSTONE_CASCADE"),
         ({"source": "esci"}, None, "refuses 'esci'"),
         ({"source": "esci"}, "red", "refuses 'esci'"),
         ({"cascade": "claude_small", "claude_small": "claude-unheard-of"}, "red", "claude-unheard-of"),

@@ -31,7 +31,6 @@ def make(guideline: Guideline, confusion: np.ndarray | None = None, **changes: A
             "confusion": matrix,
             "cost_usd": 0.25,
             "seed": 7,
-            "source": "demo",
             "truth_version": "t",
             **changes,
         }
@@ -87,12 +86,6 @@ def test_a_pair_costs_what_is_declared_and_no_tokens(many: pd.DataFrame, esci: G
     answers = make(esci, cost_usd=0.002).annotate(many.iloc[:5])
     assert answers["cost_usd"].tolist() == [0.002] * 5
     assert answers[["tokens_in", "tokens_out"]].to_numpy().sum() == 0
-
-
-@pytest.mark.parametrize("source", ["esci", "Demo", "", "my_shop"])
-def test_refuses_every_other_source(esci: Guideline, source: str) -> None:
-    with pytest.raises(WhetstoneError, match=f"'simulated_small' .* refuses '{source}'"):
-        make(esci, source=source)
 
 
 def test_refuses_a_truth_outside_the_guideline(many: pd.DataFrame, esci: Guideline) -> None:

@@ -1,7 +1,7 @@
 """Opening the cascade, for the assets and for a dry run: whose budget it is, which annotators answer, and what grading would cost."""
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 
@@ -21,12 +21,11 @@ where q.split in ('train', 'dev') order by j.query_id, j.product_id
 """
 
 
-class Planned(NamedTuple):
-    """What a dry run says: notes, the table, and the sum."""
-
-    notes: list[str]
-    table: str
-    verdict: str
+BESIDES = {
+    "marts.grade_audit": "the last stage about conflicts with engagement",
+    "marts.hard_samples": "at most twice WHETSTONE_CANDIDATES_PER_RULE pairs a train query",
+    "marts.synthetic_grades": "one query and about nine pairs a chosen product",
+}
 
 
 def build_of(context: dg.AssetExecutionContext) -> str:
@@ -68,24 +67,15 @@ def open_cascade(instance: dg.DagsterInstance, artifacts: Artifacts, room: Any) 
     return [(opened[stage.name], stage) for stage in stages], list(found["warnings"])
 
 
-def recipe_notes(tables: set[str], cap: int) -> list[str]:
-    """What the assets that the settings' recipes add would ask besides, where they are among the graph's `tables`."""
-    asks = {
-        "marts.hard_samples": f"at most {2 * cap} pairs a train query (twice candidates_per_rule)",
-        "marts.synthetic_grades": "one query and about nine pairs a chosen product",
-    }
-    return [f"{table} will ask besides: {what}; these figures leave it out" for table, what in asks.items() if table in tables]
-
-
-def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> Planned:
-    """`whetstone grade --dry-run`: what every stage would be asked in these categories (all of them by default), and for how much."""
+def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> tuple[list[str], str]:
+    """`whetstone grade --dry-run`: notes, and what every stage would be asked in these categories (by default all), for how much."""
     import pandas as pd
 
     from whetstone.grading.annotators import open_annotators
     from whetstone.grading.calibrate import held_out
     from whetstone.grading.calibration import NONE, Stage
     from whetstone.grading.cascade import NEVER
-    from whetstone.grading.plan import plan_category, shares_that_go_on, totals
+    from whetstone.grading.plan import plan_category, shares_that_go_on
 
     warehouse, artifacts, instance = builder.warehouse, builder.artifacts, builder.instance
     if warehouse is None:
@@ -93,8 +83,7 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
     stale = {table_of(each.key) for each in builder.stale() if each.partition is None or not categories or each.partition in categories}
     tables = {table_of(key): key for key in builder.graph.nodes}
-    notes = ["the engagement audit may ask the last stage about conflicts besides; these figures leave it out"]
-    notes += recipe_notes(set(tables), settings.candidates_per_rule)
+    notes = [f"{table} will ask besides: {what}; these figures leave it out" for table, what in BESIDES.items() if table in tables]
     if not builder.history.latest(tables["marts.grade_candidates"]):
         raise WhetstoneError("nothing is mined yet, so there is nothing to grade; run `whetstone build --select +grade_candidates` (free)")
     if "marts.grade_candidates" in stale:
@@ -116,14 +105,15 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     judged = warehouse.read(JUDGED).assign(source="")
     dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
     paid = [each for name, each in unsure.items() if name in PAID]
-    rows = plan_category("(calibration)", dev, judged.iloc[:0], paid, {}, *books) if paid else []
+    rows = plan_category("(calibration)", dev, judged.iloc[:0], paid, {}, *books)[1:]
     cascade = [(annotator, known.get(name, never)) for name, (annotator, never) in unsure.items()]
     for category in categories or builder.history.categories:
         pairs, judgments = (warehouse.table(table, category) for table in ("marts.grade_candidates", "staging.judgments"))
         rows += plan_category(category, pairs, judgments, cascade, shares_that_go_on(found) if known else {}, *books)
-    table = totals(rows)
-    usd, at_most = table["usd"].sum(), table["at_most_usd"].sum()
-    by_category = pd.DataFrame(rows).groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()
-    shown = "\n\n".join(each.to_string(index=False, float_format="${:,.4f}".format) for each in (by_category, table))
-    verdict = f"about ${usd:,.2f}, at most ${at_most:,.2f}; WHETSTONE_BUDGET_USD is {settings.budget_usd:g}"
-    return Planned([*notes, *warnings], shown, verdict)
+    table = pd.DataFrame(rows)
+    table["stage"] = table["stage"].mask(table["category"] == "(calibration)", "calibration of " + table["stage"])
+    parts = [table.groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()]
+    parts.append(table.drop(columns="category").groupby("stage", sort=False, as_index=False).sum())
+    shown = [part.to_string(index=False, float_format="${:,.4f}".format) for part in parts]
+    verdict = f"about ${table['usd'].sum():,.2f}, at most ${table['at_most_usd'].sum():,.2f}"
+    return [*notes, *warnings], "\n\n".join([*shown, f"{verdict}; WHETSTONE_BUDGET_USD is {settings.budget_usd:g}"])

@@ -8,7 +8,6 @@ the held-out pairs of the calibration. `at_most_usd` needs no such guess: every 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from whetstone.grading.annotator import Annotator, Book
@@ -71,13 +70,6 @@ def shares_that_go_on(found: Mapping[str, Any]) -> dict[str, float]:
         shares[row["stage"]] = (left - share) / left if left > 0 else 0.0
         left -= share
     return shares
-
-
-def totals(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """All categories together: a row a stage in order, `COLUMNS` without category."""
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table["stage"] = np.where(table["category"] == "(calibration)", "calibration of " + table["stage"], table["stage"])
-    return table.drop(columns="category").groupby("stage", sort=False, as_index=False).sum()
 
 
 def _row(category: str, count: Mapping[str, Any], cost: Estimate | None = None, chance: float = 1.0) -> dict[str, Any]:
