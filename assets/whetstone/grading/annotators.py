@@ -78,15 +78,18 @@ def open_writer(room: Room) -> ClaudeAnnotator | None:
 def _claude(name: str, model: str, prompt: Prompt, room: Room) -> ClaudeAnnotator:
     settings, key = room.settings, room.settings.anthropic_api_key
     price = price_of(model, {**PRICES, **settings.claude_prices})
-    desk = key and Desk(
-        Api(key.get_secret_value(), settings.anthropic_base_url),
-        room.ledger,
-        room.entry,
-        Limits(settings.budget_usd, float("inf") if settings.category_budget_usd is None else settings.category_budget_usd),
-        settings.root / "purchases.lock",
-        batch_from=settings.claude_batch_from,
-        poll_s=settings.claude_poll_s,
-    )
+    desk = None
+    if key:
+        most = float("inf") if settings.category_budget_usd is None else settings.category_budget_usd
+        desk = Desk(
+            Api(key.get_secret_value(), settings.anthropic_base_url),
+            room.ledger,
+            room.entry,
+            Limits(settings.budget_usd, most),
+            settings.root / "purchases.lock",
+            batch_from=settings.claude_batch_from,
+            poll_s=settings.claude_poll_s,
+        )
     return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk)
 
 

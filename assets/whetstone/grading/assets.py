@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 
@@ -14,6 +14,9 @@ from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
+Context: TypeAlias = dg.AssetExecutionContext
+WithSettings: TypeAlias = dg.ResourceParam[Settings]
+WithArtifacts: TypeAlias = dg.ResourceParam[Artifacts]
 LOG = logging.getLogger("whetstone.grading")
 PAYING = ["cascade", "can_buy", "budget_usd", "category_budget_usd", "claude_small", "claude_large", "seed"]
 COUNTS = "meta.grading"
@@ -37,12 +40,7 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         version=f"2-{guideline.version}",
         by_category=False,
     )
-    def cross_encoder(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def cross_encoder(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments, in several runs."""
         from whetstone.grading.cross_encoder import train_cross_encoder
         from whetstone.platform.precision import pick_device
@@ -71,12 +69,7 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         version=f"2-{_prompt_version(guideline)}",
         by_category=False,
     )
-    def calibration(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def calibration(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """How far each annotator of the cascade can be trusted: calibrated on human judgments of dev queries, measured by cross-fitting."""
         import json
 
@@ -119,12 +112,7 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         uses=PAYING,
         version=f"2-{_prompt_version(guideline)}",
     )
-    def grades(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def grades(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per graded pair: the human judgment where there is one, otherwise what the cascade settles on, through the ledger."""
         import pandas as pd
 
@@ -163,12 +151,7 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         uses=[*PAYING, "audit_share"],
         version=f"1-{guideline.version}",
     )
-    def grade_audit(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def grade_audit(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per sampled grade that shoppers contradict, judged again by the strongest stage; a correction supersedes in the tiers."""
         import pandas as pd
 
@@ -183,18 +166,8 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         candidates = warehouse.table("marts.grade_candidates", category, "query_id, product_id, query, text")
         graded = warehouse.table("marts.grades", category).merge(candidates, on=["query_id", "product_id"], validate="one_to_one")
         engagement = warehouse.table("staging.engagement", category)
-        audited, facts = audit_category(
-            graded,
-            engagement,
-            log,
-            human,
-            cascade[-1] if cascade else None,
-            room.ledger,
-            guideline,
-            room.entry,
-            settings.audit_share,
-            settings.seed,
-        )
+        judge, books = cascade[-1] if cascade else None, (room.ledger, guideline, room.entry)
+        audited, facts = audit_category(graded, engagement, log, human, judge, *books, settings.audit_share, settings.seed)
         words = {name: object if name in ("reason", "why_unanswered") else float for name in facts}
         warehouse.replace("meta.audit", pd.DataFrame([facts]).astype(words), category)
         written = warehouse.replace("marts.grade_audit", audited, category)

@@ -2,7 +2,7 @@
 
 Of a fixed share of the graded pairs, those are kept whose debiased engagement contradicts the grade: the lowest label although shoppers
 click it like a relevant product, or the highest label although they pass it by. Engagement only picks them; it never becomes a label.
-A correction is a row of the ledger of its own (annotator 'audit', version = the judge's name and version); the old rows stay.
+The judge's answer is a row of the ledger like any other, the old rows stay; which supersedes which is said here alone.
 
 What is estimated: p, the strongest annotator's calibrated confidence, is P(its grade is the one that a human would give). A machine's
 grade that it contradicts is thus wrong with probability p at least, one that it confirms with 1 - p; the grade that stands afterwards
@@ -13,7 +13,7 @@ out of the error (p is measured against them): a contradicted one is reported as
 
 import hashlib
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,19 +24,12 @@ from whetstone.grading.calibration import NO_ANSWER, Stage
 from whetstone.grading.engagement import debiased, examination_exponent
 from whetstone.grading.grade import HUMAN
 from whetstone.grading.guideline import Guideline
-from whetstone.grading.ledger import Entry, Ledger, booked, grade_through, ledger_keys
+from whetstone.grading.ledger import Entry, Ledger, grade_through
 
 ALPHA = 0.01  # chance of as many (as few) clicks, were the grade right
 LOOKS_CAP = 10  # of a pair in its label's typical rate: wrong grades are seen most, since the engine ranks by the truth
 ENGAGED, IGNORED = "engaged_irrelevant", "ignored_relevant"
 _OLD, _NEW = ["kind", "old_grade", "old_settled_by"], ["new_grade", "new_confidence", "is_changed", "supersedes"]
-
-
-class Corrector(NamedTuple):
-    """In whose name a correction stands in the ledger; its version says whose grade it is."""
-
-    name: str
-    version: str
 
 
 def audit_category(
@@ -55,8 +48,8 @@ def audit_category(
 
     `graded` are its graded pairs (query_id, product_id, category, query, text, grade, settled_by), `engagement` is its engagement.
     `log` is the engagement of judged pairs of the whole shop, which examination by rank is estimated from, with the `human` judgments of
-    train and dev queries as a control for relevance. `judge` is the strongest stage, if there is any; its answers and the corrections
-    are kept in the `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
+    train and dev queries as a control for relevance. `judge` is the strongest stage, if there is any; its answers are kept in the
+    `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
 
     Returns a row for each conflict: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null without an answer),
     new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure, new_label; and facts in plain
@@ -76,11 +69,6 @@ def audit_category(
     audited["new_grade"], audited["new_confidence"] = answers["grade"].astype("Int64"), answers["confidence"].astype(float)
     audited["is_changed"] = (audited["new_grade"] != audited["old_grade"]).fillna(False).astype(bool)
     audited["supersedes"] = audited["is_changed"] & (audited["old_settled_by"] != HUMAN)
-    corrected = audited["supersedes"]
-    if judge and corrected.any():
-        asked = conflicts[corrected]
-        asked = asked.join(ledger_keys(asked, Corrector("audit", f"{judge[0].name} {judge[0].version}"), guideline))
-        ledger.append(booked(asked, answers.assign(cost_usd=0.0, tokens_in=0, tokens_out=0), entry))  # its price is booked already
     machine = audited[audited["new_grade"].notna() & (audited["old_settled_by"] != HUMAN)]
     sampled_machine = int((is_sampled & (graded["settled_by"] != HUMAN)).sum())
     after = 1 - machine["new_confidence"]
@@ -92,8 +80,8 @@ def audit_category(
         "conflicts": len(audited),
         "rejudged": int(audited["new_grade"].notna().sum()),
         "changed": int(audited["is_changed"].sum()),
-        "superseded": int(corrected.sum()),
-        "disputed": int((audited["is_changed"] & ~corrected).sum()),
+        "superseded": int(audited["supersedes"].sum()),
+        "disputed": int((audited["is_changed"] & ~audited["supersedes"]).sum()),
         "sample_error_before": float(before.sum()) / sampled_machine if sampled_machine else None,
         "sample_error_after": float(after.sum()) / sampled_machine if sampled_machine else None,
         "examination_exponent": eta,

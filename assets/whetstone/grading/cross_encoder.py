@@ -25,7 +25,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
 from sklearn.metrics import f1_score
-from transformers import EarlyStoppingCallback, ProgressCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 
 from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.guideline import Guideline
@@ -107,8 +107,8 @@ def _train_one(
             evaluator=check,
             callbacks=[EarlyStoppingCallback(PATIENCE)],
         )
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(_Progress)
+        for callback in (PrinterCallback, ProgressCallback):  # the figures are in the facts
+            trainer.remove_callback(callback)
         trainer.train()
     model.save_pretrained(str(folder), create_model_card=False)
     log, curve = trainer.state.log_history, ("loss", "accuracy", "macro_f1")
@@ -140,13 +140,6 @@ class CrossEncoderAnnotator(Local):
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
         probabilities = np.mean([_probabilities(model, pairs, self._device) for model in self._models], axis=0)
         return make_answers(pairs, np.array(self._guideline.grades)[probabilities.argmax(axis=1)], probabilities.max(axis=1))
-
-
-class _Progress(ProgressCallback):
-    """The bar alone: the figures are in the facts."""
-
-    def on_log(self, *_: Any, **__: Any) -> None:
-        """Nothing is written between the bars."""
 
 
 class _Check(BaseEvaluator):

@@ -80,7 +80,7 @@ class Guideline(Declared):
     @property
     def top_grade(self) -> int:
         """The grade of the best level."""
-        return self.levels[0].grade
+        return self.grades[0]
 
     @property
     def gains(self) -> dict[int, float]:
