@@ -97,31 +97,24 @@ class Intent(NamedTuple):
 
 
 class Intents:
-    """The journal of one ledger."""
+    """The journal of one ledger, for the build of an `entry` that may spend its `limits`."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, entry: Entry, limits: Limits) -> None:
+        self._ledger, self.entry, self.limits = ledger, entry, limits
         ledger.create()
 
     def intend(
-        self,
-        wanted: pd.DataFrame,
-        at_most_usd: Sequence[float],
-        state: str,
-        mark: str | None,
-        terms: dict[str, Any],
-        entry: Entry,
-        limits: Limits,
+        self, wanted: pd.DataFrame, at_most_usd: Sequence[float], state: str, mark: str | None, terms: dict[str, Any]
     ) -> Intent | None:
         """Write down as many of the requests, from the first on, as the budget holds; None if it holds none.
 
         `wanted` has `IDENTITY` and category of each request, in the order of their worth, and `at_most_usd` what each can cost; `state` is
-        `intended` (a batch, after the account's newest, the `mark`) or `asking` (plain messages); `entry` is the build that pays.
+        `intended` (a batch, after the account's newest, the `mark`) or `asking` (plain messages).
         """
 
         def write(connection: duckdb.DuckDBPyConnection) -> Intent | None:
-            spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": entry.build}).fetchall())
-            kept = affordable(wanted["category"].tolist(), at_most_usd, spent, limits)
+            spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": self.entry.build}).fetchall())
+            kept = affordable(wanted["category"].tolist(), at_most_usd, spent, self.limits)
             if not kept:
                 return None
             name = secrets.token_hex(10)  # by chance: another ledger of the same account must never write the same custom_ids
@@ -130,8 +123,8 @@ class Intents:
                 request=[f"{name}-{number:06d}" for number in range(len(kept))],
                 intent=name,
                 at_most_usd=[at_most_usd[place] for place in kept],
-                build=entry.build,
-                day=entry.day,
+                build=self.entry.build,
+                day=self.entry.day,
             )
             connection.register("new_requests", requests.astype({"category": "string"}))
             connection.execute("insert into ledger.requests by name select * from new_requests")
@@ -163,9 +156,9 @@ class Intents:
         ours = f"select batch_id from ({STATES}) where event in ('sent', 'collected', 'gone')"
         return set(self._ledger.read(f"{ours} union select batch_id from ledger.events where event = 'foreign'")["batch_id"])
 
-    def spent(self, entry: Entry) -> pd.DataFrame:
-        """What a build has spent, by category: usd (with what it may still owe), owed_usd."""
-        return self._ledger.read(SPENT, {"build": entry.build})
+    def spent(self) -> pd.DataFrame:
+        """What the build has spent, by category: usd (with what it may still owe), owed_usd."""
+        return self._ledger.read(SPENT, {"build": self.entry.build})
 
 
 def affordable(

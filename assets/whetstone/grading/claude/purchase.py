@@ -65,8 +65,7 @@ class Desk:
         poll_s: float = 20.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.api, self.entry, self.limits = api, entry, limits
-        self._ledger, self._intents, self._lock = ledger, Intents(ledger), lock
+        self.api, self._ledger, self._intents, self._lock = api, ledger, Intents(ledger, entry, limits), lock
         self._batch_from, self._poll_s, self._sleep = batch_from, poll_s, sleep
 
     def buy(self, buyer: ClaudeAnnotator, wanted: pd.DataFrame) -> str:
@@ -78,7 +77,7 @@ class Desk:
         idle, short, trouble = -1, 0, None
         while True:
             self.settle(wanted["key"])
-            if not self.limits.build_usd:
+            if not self._intents.limits.build_usd:
                 return NO_BUDGET
             with exclusive(self._lock):
                 self._reconcile()
@@ -95,11 +94,13 @@ class Desk:
                 portion = wanted.head(MOST_REQUESTS)
                 requests = buyer.requests(portion)
                 at_most = buyer.at_most_usd(requests, is_batch)
+                mark = next((batch.id for batch in self.api.batches()), None) if is_batch else None
+                told = "intended" if is_batch else "asking", mark, buyer.terms(is_batch)
+                intent = self._intents.intend(portion, at_most, *told) if short < SHORT_ROUNDS else None
+                if intent is None:
+                    return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
+                short += len(intent.requests) < len(portion)
                 try:
-                    intent = self._intend(buyer, portion, at_most, is_batch) if short < SHORT_ROUNDS else None
-                    if intent is None:
-                        return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
-                    short += len(intent.requests) < len(portion)
                     params = dict(zip(portion["key"], requests, strict=True))
                     (self._send if is_batch else self._ask)(intent, [params[key] for key in intent.requests["key"]])
                 except (Busy, InDoubt) as error:
@@ -126,7 +127,7 @@ class Desk:
             self._intents.note(intent.intent, "in_doubt")
         for look in range(LOOKS):
             candidates = self._intents.in_state("intended", "missing", "sent")
-            oldest = pd.Timestamp(self.entry.day) - KEPT
+            oldest = pd.Timestamp(self._intents.entry.day) - KEPT
             lost = [each for each in candidates if each.state != "sent" and pd.Timestamp(each.requests["day"].iloc[0]) >= oldest]
             if not lost:
                 return
@@ -148,12 +149,6 @@ class Desk:
                 self._sleep(2.0**look)
         for intent in waiting:
             self._intents.note(intent.intent, "missing")
-
-    def _intend(self, buyer: ClaudeAnnotator, wanted: pd.DataFrame, at_most: list[float], is_batch: bool) -> Intent | None:
-        """Write down as many of the requests as the budget holds; None if it holds none."""
-        mark = next((batch.id for batch in self.api.batches()), None) if is_batch else None
-        state = "intended" if is_batch else "asking"
-        return self._intents.intend(wanted, at_most, state, mark, buyer.terms(is_batch), self.entry, self.limits)
 
     def _send(self, intent: Intent, params: list[dict[str, Any]]) -> None:
         """Send what is written down as one batch."""
@@ -226,12 +221,12 @@ class Desk:
         self._intents.note(intent.intent, "intended", intent.mark)
 
     def _over_budget(self, buyer: ClaudeAnnotator, count: int, at_most: float) -> str:
-        spent = self._intents.spent(self.entry).sum(numeric_only=True)
-        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={self.limits.category_usd:g}" if self.limits.category_usd < float("inf") else ""
+        limits, spent = self._intents.limits, self._intents.spent().sum(numeric_only=True)
+        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={limits.category_usd:g}" if limits.category_usd < float("inf") else ""
         doubt = f" (${spent['owed_usd']:.4f} of it in doubt)" if spent["owed_usd"] else ""
         return (
             f"over budget: {count} more requests to {buyer.name} may take up to ${at_most:.4f}; this build has spent "
-            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={self.limits.build_usd:g}{cap}; raise it and build again"
+            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={limits.build_usd:g}{cap}; raise it and build again"
         )
 
 
