@@ -1,7 +1,6 @@
 """Wiring of grading: the local annotator, the calibrated cascade, the grades (asked for once, through the ledger), and their audit."""
 
 import logging
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -71,8 +70,6 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
     )
     def calibration(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """How far each annotator of the cascade can be trusted: calibrated on human judgments of dev queries, measured by cross-fitting."""
-        import json
-
         from whetstone.grading.annotators import open_annotators
         from whetstone.grading.calibrate import calibrate, held_out
         from whetstone.grading.summary import agreement_text, plots
@@ -89,11 +86,7 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         found["warnings"] = [*(each for each in warnings if each.split(":")[0] not in left_out), *left_out.values()]
         warn(found["warnings"])
 
-        def write(folder: Path) -> dict[str, Any]:
-            (folder / "calibration.json").write_text(json.dumps(found, indent=1))
-            return found
-
-        made = artifacts.make("calibration", found, write)
+        made = artifacts.make("calibration", found, lambda _: found)
         report = found["report"]
         figures = {name: float(report[name]["mean"]) for name in ("accuracy", "quadratic_kappa", "ece", "ece_raw")} if report else {}
         pictures = {name: dg.MetadataValue.md(embed(png, name)) for name, png in plots(found).items()}
@@ -129,12 +122,12 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         counts = pd.DataFrame(graded.stages)
         warehouse.replace(COUNTS, counts.astype({"why": object}), category)
         written = warehouse.replace("marts.grades", rows, category)
-        warnings += [f"{row['stage']}: {row['why']}" for row in graded.stages if row["why"]]
-        warn([f"grades[{category}]: {row['stage']}: {row['why']}" for row in graded.stages if row["why"]])
+        whys = [f"{row['stage']}: {row['why']}" for row in graded.stages if row["why"]]
+        warn([f"grades[{category}]: {why}" for why in whys])
         settled = {f"settled_by_{row['stage']}": row["settled"] for row in graded.stages}
         usd = {"new_usd": float(counts["new_usd"].sum()), "spent_usd": float(rows["cost_usd"].sum())}
         table = dg.MetadataValue.md(f"```\n{counts.to_string(index=False)}\n```")
-        return result(written, metadata={**settled, **usd, "stages": table, "warnings": warnings})
+        return result(written, metadata={**settled, **usd, "stages": table, "warnings": [*warnings, *whys]})
 
     return grades
 
