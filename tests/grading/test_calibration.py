@@ -106,6 +106,7 @@ def test_missing_answers_do_not_count() -> None:
     grades, confidence, is_right, _ = draw(200)
     lacking = fit_calibration(np.append(grades, [NO_ANSWER] * 9), np.append(confidence, [0.0] * 9), np.append(is_right, [True] * 9))
     assert lacking == fit_calibration(grades, confidence, is_right)
+    assert fit_calibration(np.full(3, NO_ANSWER), np.zeros(3), np.full(3, False)) == calibration.NONE
 
 
 def test_cross_fitted_never_sees_its_own_group() -> None:

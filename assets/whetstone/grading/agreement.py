@@ -1,9 +1,8 @@
 """How well grades agree with human judgments: accuracy, within-one, quadratic kappa, F1, calibration error, stages and cost.
 
 All take n pairs: human grades (`truth`), given grades, and the number of each pair's query. A "level" is a grade's position in the
-guideline, so that a step from E (4) to S (2) is one level. [B] (arXiv 2602.17654) reports accuracy and within-one, [A2] (arXiv
-2606.25871) agreement, ECE, share settled and cost. The expected calibration error (ECE) is the mean gap between confidence (0..1) and
-share right, over equal-width bins weighted by their pairs (Naeini et al. 2015).
+guideline, so that a step from E (4) to S (2) is one level. The expected calibration error (ECE) is the mean gap between confidence
+(0..1) and share right, over equal-width bins weighted by their pairs (Naeini et al. 2015).
 
 Intervals are 95 % percentile bootstraps (Efron & Tibshirani 1993, chapter 13) that draw whole *queries*: the pairs of a query stand or
 fall together, so drawing pairs would claim too much. A draw gives each pair a weight, how often its query was drawn. An interval is
@@ -51,8 +50,7 @@ def agreement_report(
     """Agreement of n given grades with the human ones, with intervals, ready for JSON.
 
     `confidences` are (n,) confidences 0..1 of the given grades, by the name of their calibration error. Its interval is biased upwards and
-    may lie above its mean: the absolute gaps of a draw hold the noise of the sample and that of the draw. It bounds from above, and
-    proves no error. `seed` is that of the draws.
+    may lie above its mean, since the gaps of a draw hold the noise of the sample and that of the draw. `seed` is that of the draws.
 
     Returns `pairs`, `queries`, `majority_accuracy` (of always giving the commonest human grade), intervals `accuracy`, `within_one`,
     `quadratic_kappa`, `macro_f1` and those of `confidences`, `f1` {level name: interval}, `levels` (names), `confusion` (lists).

@@ -17,7 +17,7 @@ import pandas as pd
 from whetstone.grading.agreement import agreement_report, bootstrapped, raters_agreement, reliability, stage_table
 from whetstone.grading.annotator import Annotator
 from whetstone.grading.calibration import NO_ANSWER, NONE, Stage, cross_fitted, fit_calibration, splits
-from whetstone.grading.cascade import AFTER, choose_thresholds, paper_thresholds, settle
+from whetstone.grading.cascade import AFTER, Settled, choose_thresholds, paper_thresholds, settle
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
@@ -94,9 +94,23 @@ def calibrate(
     limits_of = np.zeros(grades.shape)
     for others, held in splits(query):
         limits_of[held] = chosen(others).thresholds
-    settled = settle(grades, fitted, limits_of)
-    paid = (costs * settled.asked(grades.shape[1])).sum(axis=1)
-    dearest = costs[:, costs.mean(axis=0).argmax()]
+    names = [annotator.name for annotator, _ in answers]
+    report = _report(settle(grades, fitted, limits_of), truth, grades, told, costs, query, names, guideline, seed)
+    return {**found, "report": {**report, "raters": raters_agreement(judged.loc[is_common, "raters"], guideline)}}
+
+
+def _report(
+    settled: Settled,
+    truth: np.ndarray,
+    grades: np.ndarray,
+    told: dict[str, np.ndarray],
+    costs: np.ndarray,
+    query: np.ndarray,
+    names: list[str],
+    guideline: Guideline,
+    seed: int,
+) -> dict[str, Any]:
+    """What `settled` made of n pairs: `told` are kinds of confidence, (n, s) each as `grades` and `costs` are."""
 
     def measured(given: np.ndarray, confidences: dict[str, np.ndarray]) -> dict[str, Any]:
         """Agreement where there is a grade, with the reliability before and after calibration."""
@@ -109,22 +123,21 @@ def calibrate(
             "reliability_after": reliability(confidences["ece"], is_right),
         }
 
+    paid, dearest = (costs * settled.asked(len(names))).sum(axis=1), costs[:, costs.mean(axis=0).argmax()]
+
     def cost(weight: np.ndarray) -> dict[str, Any]:
         usd, most = weight @ paid, weight @ dearest
         return {"usd_per_pair": usd / weight.sum(), "share": usd / most if most else np.nan}
 
-    names = [annotator.name for annotator, _ in answers]
     by_pair = {
         "settled_by": np.array([*names, *AFTER], dtype=object)[settled.stage],
         "is_right": settled.grade == truth,
         "confidence": settled.confidence,
         "cost_usd": paid,
     }
-    found["report"] = {
+    return {
         **measured(settled.grade, {name: settled.told(grades, each) for name, each in told.items()}),
         "stages": stage_table(pd.DataFrame(by_pair), [*names, *AFTER[::-1]], query, seed),
         "alone": {name: measured(grades[:, i], {kind: each[:, i] for kind, each in told.items()}) for i, name in enumerate(names)},
         "cost": bootstrapped(cost, query, seed),
-        "raters": raters_agreement(judged.loc[is_common, "raters"], guideline),
     }
-    return found

@@ -57,9 +57,11 @@ class Stage:
 def fit_calibration(grades: np.ndarray, confidence: np.ndarray, is_right: np.ndarray) -> Calibration:
     """Fit on held-out pairs: (n,) predicted grades, (n,) confidences 0..1, (n,) whether the human said the same.
 
-    Pairs without an answer don't count; there must be one with.
+    Pairs without an answer don't count; where all are such, confidence is taken as it is.
     """
     is_answered = grades != NO_ANSWER
+    if not is_answered.any():
+        return NONE
     grades, is_right = grades[is_answered], is_right[is_answered].astype(float)
     confidence = confidence[is_answered].round(9)  # a line through knots one float apart has no finite slope
     prior_confidence = np.quantile(confidence, (np.arange(PRIOR) + 0.5) / PRIOR)

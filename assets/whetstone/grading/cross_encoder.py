@@ -50,10 +50,9 @@ def train_cross_encoder(
     Weighted cross entropy, AdamW, 10 % warm-up to `LEARNING_RATE`, linear decay, bf16 autocast where the hardware has it. Run i has the
     seed `seed` + i and sets its own queries aside.
 
-    Returns `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`: pairs, majority_accuracy, loss,
-    accuracy, macro_f1), `loss` (list of epoch, loss) and `curve` (list of epoch, loss, accuracy, macro_f1); `spread` of the runs' accuracy
-    and macro F1 (least, greatest), `pairs`. Without judgments nothing is trained, and `absent` says so. WhetstoneError: a grade that the
-    guideline doesn't have.
+    Returns `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`), training `loss` and `curve` of
+    that agreement by epoch; `spread` of the runs' accuracy and macro F1 (least, greatest), `pairs`. Without judgments nothing is trained,
+    and `absent` says so. WhetstoneError: a grade that the guideline doesn't have.
     """
     queries = np.sort(judged["query_id"].unique())
     if len(queries) < 2:
