@@ -217,7 +217,7 @@ def test_the_same_pair_twice_is_refused(
 def test_judgments_of_other_pairs_do_not_matter_and_strange_ones_are_refused(
     pairs: pd.DataFrame, judgments: pd.DataFrame, grade: Grade
 ) -> None:
-    assert grade(pairs, judgments.assign(query_id="elsewhere"), []).rows.empty
+    assert grade(pairs.assign(grade=4, source="guess"), judgments.assign(query_id="elsewhere"), []).rows.empty
     with pytest.raises(MergeError):
         grade(pairs, pd.concat([judgments, judgments.iloc[[1]]]), [])
     with pytest.raises(WhetstoneError, match=r"human judgments of the pairs have grades \[3\]"):

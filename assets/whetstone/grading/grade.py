@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from whetstone.grading.annotator import PAIR_ID, Annotator
+from whetstone.grading.annotator import PAIR_COLUMNS, PAIR_ID, Annotator
 from whetstone.grading.calibration import NO_ANSWER, Stage
 from whetstone.grading.cascade import AFTER, NEVER, NOBODY, settle
 from whetstone.grading.guideline import Guideline
@@ -46,7 +46,8 @@ def grade_pairs(
     none of the guideline's.
     """
     ledger.create()  # even if nobody is asked: the report reads it
-    judged = pairs.merge(judgments[[*PAIR_ID, "grade", "source"]], on=PAIR_ID, how="left", validate="one_to_one")
+    known = judgments[[*PAIR_ID, "grade", "source"]]
+    judged = pairs[[*PAIR_COLUMNS, "category"]].merge(known, on=PAIR_ID, how="left", validate="one_to_one")
     human, asked = (judged[is_it].reset_index(drop=True) for is_it in (judged["grade"].notna(), judged["grade"].isna()))
     guideline.places(human["grade"], "human judgments of the pairs")
     human = human.assign(confidence=1.0, settled_by=HUMAN, annotator_version=human["source"], cost_usd=0.0)
