@@ -92,11 +92,10 @@ def grade(
     settings = load_settings()
     builder = open_builder(settings)
     builder.selected(None, category)  # an unknown category is an error
-    planned = plan_grading(settings, builder, category)
-    for line in planned.notes:
+    notes, planned = plan_grading(settings, builder, category)
+    for line in notes:
         ERR.print(f"[yellow]note[/] {plain(line)}")
-    OUT.print(plain(planned.table))
-    OUT.print(planned.verdict)
+    OUT.print(plain(planned))
 
 
 @app.command()
