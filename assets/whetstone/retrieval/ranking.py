@@ -47,8 +47,9 @@ def ndcg(ranked: pd.DataFrame, judged: pd.DataFrame, k: int) -> pd.Series:
 
 
 def _dcg(ranked: pd.DataFrame, k: int) -> pd.Series:
-    gains = ranked["gain"] / np.log2(ranked["rank"] + 1)
-    return gains[ranked["rank"] <= k].groupby(ranked["query_id"]).sum()
+    discounted = ranked["gain"] / np.log2(ranked["rank"] + 1)
+    found: pd.Series = discounted[ranked["rank"] <= k].groupby(ranked["query_id"]).sum()
+    return found
 
 
 def _places(ids: Sequence[str], what: str) -> Positions:
