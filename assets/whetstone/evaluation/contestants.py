@@ -75,8 +75,8 @@ class Contest:
 def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.DataFrame, pd.DataFrame, list[Thresholds]]:
     """Score every system on every dev and test query; `encoders` are those to compare, `base` first.
 
-    Returns one row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems), query_id,
-    split, segment, the metrics; no row where no dev or test query has a judgment.
+    Returns one row per system x query: query_id, split, segment, place (of the system in this order), system, encoder_version (null for
+    lexical systems), the metrics; no row where no dev or test query has a judgment.
     Then what `Contest.judged` has for each encoder (system), with the cosine, without pairs whose product isn't in the catalog; and
     each encoder's thresholds, found on dev queries.
     """
@@ -88,10 +88,8 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.
 
     def add(system: str, version: str | None, run: pd.DataFrame) -> None:
         metrics = evaluate_run(run, judgments, query_ids, gains=guideline.gains, relevant_grade=guideline.relevant_grade)
-        by_label = evaluate_run(run, judgments, query_ids, gains=label_gains, relevant_grade=guideline.relevant_grade, cutoffs=(10,))
-        metrics[LABEL_NDCG] = by_label["ndcg@10"]
-        names = pd.DataFrame({"place": len(tables), "system": system, "encoder_version": version}, index=answered.index, dtype=object)
-        tables.append(names.join(answered).merge(metrics, on="query_id"))
+        metrics[LABEL_NDCG] = evaluate_run(run, judgments, query_ids, gains=label_gains, cutoffs=(10,))["ndcg@10"]
+        tables.append(answered.assign(place=len(tables), system=system, encoder_version=version).merge(metrics, on="query_id"))
 
     add("random", None, random_run(query_ids, product_ids, RANDOM_DEPTH, contest.settings.seed))
     lexical = {each.name: each.search(contest.inputs(encoders[0]), depth) for each in CHANNELS if each.kind == "lexical"}
