@@ -7,10 +7,9 @@ and slang of its own. The vocabulary does not depend on the seed of a shop, only
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -25,8 +24,7 @@ BRANDS_PER_CATEGORY = 8
 LARGEST_SMALL_UNIT = 9_999.0  # nobody writes 200000 g
 
 
-@dataclass(frozen=True, slots=True)
-class ProductType:
+class ProductType(NamedTuple):
     """One kind of thing the shop sells; `attributes` maps a key to its values, `part_of` names what it is made for."""
 
     name: str
@@ -43,8 +41,7 @@ class ProductType:
     price: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
+class Vocabulary(NamedTuple):
     """A shop's product types in category order, and the forms of every attribute value."""
 
     types: Mapping[str, ProductType]
@@ -96,9 +93,9 @@ def load_vocabulary(categories: int) -> Vocabulary:
             has = {key: common["sets"][values] if isinstance(values, str) else values for key, values in entry["has"].items()}
             if "part_of" in entry:
                 has["fits"] = spec["brands"]
-            fields = {field: entry[field] for field in ("family", "titles", "ask", "slang", "price")}
-            fields |= {"name": name, "category": spec["name"], "brands": spec["brands"], "part_of": entry.get("part_of")}
-            types[name] = ProductType(**fields, attributes=has, swaps=swaps[name], complements=goes_with[name] - swaps[name])
+            fields = {"name": name, "category": spec["name"], "brands": spec["brands"], "part_of": None, "attributes": has}
+            fields |= {field: value for field, value in entry.items() if field in ProductType._fields}
+            types[name] = ProductType(**fields, swaps=swaps[name], complements=goes_with[name] - swaps[name])
     return Vocabulary(types, common["marketing"], common["wrappers"], common["words"], common["units"])
 
 
