@@ -1,4 +1,4 @@
-"""The table of systems: figures and their segments, order, comparisons, the random run, and what is refused."""
+"""The table of systems: figures and their segments, comparisons, the random run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from whetstone.evaluation.contestants import random_run
 from whetstone.evaluation.metrics import evaluate_run, metric_names
+from whetstone.evaluation.report import compare, summarise
 from whetstone.evaluation.significance import bootstrap_means
-from whetstone.evaluation.systems import compare, random_run, summarise
 
 THREE = ["head", "torso", "tail"]
 

@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
     def accepts(self, delivered: str) -> bool:
         """Whether a SELECT may deliver this DuckDB type here: the type itself, or a number that is cast without loss of meaning."""
-        return delivered.split("(")[0] in _CAST_SAFELY[self.type] if self.type in _CAST_SAFELY else delivered == self.type
+        return delivered == self.type or delivered.split("(")[0] in _CAST_SAFELY.get(self.type, ())
 
 
 class Rule(NamedTuple):

@@ -6,15 +6,16 @@ hybrids with BM25: reciprocal rank fusion (`rrf_<encoder>`), and the blend that 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from whetstone.evaluation.metrics import evaluate_run
 from whetstone.evaluation.separability import token_overlap
-from whetstone.evaluation.systems import random_run
 from whetstone.grading.guideline import Guideline
 from whetstone.index.thresholds import Thresholds, judged_cosines, measure
 from whetstone.platform.registry import Encoder
@@ -23,6 +24,7 @@ from whetstone.retrieval.channels import CHANNELS, ChannelInputs
 from whetstone.retrieval.dense import exact_search
 from whetstone.retrieval.embedding import Embedder
 from whetstone.retrieval.fusion import rrf
+from whetstone.retrieval.ranking import top_k
 
 LABEL_NDCG = "ndcg_label@10"
 """NDCG with the gains of [B] (label / 2: relevant 1, moderately relevant 0.5), beside the guideline's own gains."""
@@ -109,6 +111,18 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.
         found.append(thresholds)
     table = pd.concat(tables, ignore_index=True).astype({"place": "int64", "encoder_version": "string"})
     return table, pd.concat(scores, ignore_index=True), found
+
+
+def random_run(query_ids: Sequence[str], product_ids: Sequence[str], depth: int, seed: int) -> pd.DataFrame:
+    """The baseline that knows nothing: a run of `depth` products per query, drawn without replacement (score falling to 1.0).
+
+    A query's draw depends on the seed, the query and the set of products alone, not on other queries or any order.
+    """
+    products = sorted(set(product_ids))
+    size = min(depth, len(products))
+    digests = (hashlib.sha256(f"{seed}\n{query}".encode()).digest() for query in query_ids)
+    draws = (np.random.default_rng(int.from_bytes(digest[:8])).choice(len(products), size, replace=False) for digest in digests)
+    return top_k(((drawn, np.arange(size, 0.0, -1.0)) for drawn in draws), products, query_ids, size)
 
 
 def encoders_of(table: pd.DataFrame) -> dict[str, str]:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from whetstone.evaluation.report import SEGMENTS
 from whetstone.evaluation.significance import Difference, paired
-from whetstone.evaluation.systems import SEGMENTS
 from whetstone.platform.errors import WhetstoneError
 
 METRIC = "ndcg@10"

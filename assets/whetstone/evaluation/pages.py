@@ -8,7 +8,7 @@ no script, and a policy that forbids everything else; it follows the reader's li
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -20,9 +20,7 @@ from whetstone.platform.printable import printable
 
 MAIN = ("ndcg@10", "recall@100", "precision@10", "map", "mrr", "embarrassing@10", "judged@10")
 BY_SEGMENT = ("ndcg@10", "recall@100", "embarrassing@10", "judged@10")
-WITH_INTERVAL = ("ndcg@10", "recall@100", "mrr", "embarrassing@10")
-TERMINAL_INTERVALS = ("ndcg@10", "recall@100")  # more of them don't fit into 120 columns
-NOTHING = "-"
+WITH_INTERVAL = ("ndcg@10", "recall@100")  # more of them don't fit into 120 columns
 HOW_TO_READ = (
     "Test queries against the whole catalog. Mean [95 % bootstrap interval over queries]. embarrassing@10 is the share of grade 0 among "
     "the judged products of the top 10, judged@10 the share of the products shown there that were judged: read them together."
@@ -55,7 +53,7 @@ def table_text(report: Report) -> str:
     promoted = "promoted" if report["promotion"]["promoted"] else "not promoted"
     verdict = f"* Champion: {report['champion']} ({promoted}). {report['promotion']['reason']}"
     columns = []
-    for cells in zip(*_main_table(report, TERMINAL_INTERVALS), strict=True):
+    for cells in zip(*_main_table(report), strict=True):
         shown = [printable(cell) for cell in cells]
         width = max(map(len, shown))
         shown.insert(1, "-" * width)
@@ -93,17 +91,16 @@ def _facts(report: Report) -> str:
     )
 
 
-def _main_table(report: Report, with_interval: Collection[str]) -> Rows:
-    """System by the main metrics, the champion marked with an asterisk."""
-    rows = ([_marked(name, report), *_cells(each, MAIN, with_interval)] for name, each in report["systems"].items())
-    return [["system", *MAIN], *rows]
+def _main_table(report: Report) -> Rows:
+    """System by the main metrics."""
+    return [["system", *MAIN], *([_marked(name, report), *_cells(each, MAIN)] for name, each in report["systems"].items())]
 
 
 def _measured(report: Report) -> Iterator[str]:
     systems = report["systems"]
-    yield _section("Systems", [HOW_TO_READ], _main_table(report, WITH_INTERVAL))
+    yield _section("Systems", [HOW_TO_READ], _main_table(report))
     by_segment = (
-        [_marked(name, report), segment, f"{figures['queries']:,}", *_cells(figures, BY_SEGMENT, WITH_INTERVAL)]
+        [_marked(name, report), segment, f"{figures['queries']:,}", *_cells(figures, BY_SEGMENT)]
         for name, system in systems.items()
         for segment, figures in system["segments"].items()
     )
@@ -146,25 +143,26 @@ def _is_figures(column: Sequence[str]) -> bool:
 
 
 def _marked(name: str, report: Report) -> str:
+    """A system's name, the champion's with an asterisk."""
     return f"{name} *" if name == report["champion"] else name
 
 
-def _cells(figures: Mapping[str, Any], metrics: Sequence[str], with_interval: Collection[str]) -> Iterator[str]:
+def _cells(figures: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[str]:
     for metric in metrics:
         mean, low, high = (figures[metric][key] for key in ("mean", "low", "high"))
-        has_interval = metric in with_interval and mean is not None
+        has_interval = metric in WITH_INTERVAL and mean is not None
         yield f"{_number(mean)} [{_number(low, '.3f')}, {_number(high, '.3f')}]" if has_interval else _number(mean)
 
 
 def _number(value: float | None, spec: str = ".4f") -> str:
     """A figure, or a dash where it is undefined."""
-    return NOTHING if value is None else format(value, spec)
+    return "-" if value is None else format(value, spec)
 
 
 def _text(value: object) -> str:
     """A JSON scalar as a cell's text."""
     if value is None:
-        return NOTHING
+        return "-"
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"  # SQL sums counts into floats
     if isinstance(value, int) and not isinstance(value, bool):

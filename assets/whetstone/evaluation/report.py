@@ -13,7 +13,7 @@ undefined is null. Rows of random, bm25 and base always stand beside the rest: a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ import pandas as pd
 from whetstone.evaluation.contestants import HYBRIDS, LABEL_NDCG, encoders_of
 from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.separability import separability
-from whetstone.evaluation.systems import compare, summarise
+from whetstone.evaluation.significance import bootstrap_means, paired
 from whetstone.grading import summary as grading
 from whetstone.platform.settings import Settings
 
@@ -45,6 +45,7 @@ OVERLAP = """
         sum(count_queries) as count_queries
     from marts.channel_overlap where count_queries > 0 group by 1, 2 order by 1, 2
 """
+SEGMENTS = ("head", "torso", "tail")
 Report = dict[str, Any]
 
 
@@ -81,6 +82,38 @@ def gather(
         "versions": versions,
     }
     return dict(plain(report))
+
+
+def summarise(per_query: pd.DataFrame, metrics: Sequence[str], seed: int = 0) -> dict[str, dict[str, object]]:
+    """Means and intervals of every system as they come, over all queries and by segment; systems share their resamples.
+
+    `per_query` has system, query_id, segment and the metrics, for every system one row for each of the same queries. Returns {system:
+    {metric: {"mean", "low", "high"}, ..., "queries": n, "segments": {segment: {the same without "segments"}}}}.
+    """
+    summary: dict[str, dict[str, object]] = {}
+    for system in per_query["system"].unique():
+        frame = per_query[per_query["system"] == system].sort_values("query_id")  # the resamples pick the same queries in every system
+        parts = {segment: frame[frame["segment"] == segment] for segment in SEGMENTS}
+        segments = {segment: _figures(part, metrics, seed) for segment, part in parts.items() if len(part)}
+        summary[system] = {**_figures(frame, metrics, seed), "segments": segments}
+    return summary
+
+
+def compare(per_query: pd.DataFrame, pairs: Iterable[tuple[str, str]], metrics: Sequence[str], seed: int = 0) -> list[dict[str, object]]:
+    """Paired comparisons, one row per pair and metric: system, against, metric, difference (system - against), low, high, p."""
+    values = {metric: per_query.pivot(index="query_id", columns="system", values=metric) for metric in metrics}
+    rows: list[dict[str, object]] = []
+    for system, against in pairs:
+        for metric, each in values.items():
+            found = paired(each[system].to_numpy(), each[against].to_numpy(), seed)
+            names = {"system": system, "against": against, "metric": metric}
+            rows.append({**names, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p})
+    return rows
+
+
+def _figures(frame: pd.DataFrame, metrics: Sequence[str], seed: int) -> dict[str, object]:
+    intervals = zip(metrics, bootstrap_means(frame[list(metrics)].to_numpy(dtype=float), seed), strict=True)
+    return {**{name: {"mean": each.mean, "low": each.low, "high": each.high} for name, each in intervals}, "queries": len(frame)}
 
 
 def plain(value: Any) -> Any:
