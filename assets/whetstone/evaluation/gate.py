@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from whetstone.evaluation.report import SEGMENTS
-from whetstone.evaluation.significance import Difference, paired
+from whetstone.evaluation.significance import paired
 from whetstone.platform.errors import WhetstoneError
 
 METRIC = "ndcg@10"
@@ -73,25 +73,17 @@ def _try(scores: pd.DataFrame, candidate: str, champion: str, alpha: float) -> _
     if both.empty:
         return _Trial(candidate, False, -float("inf"), f"{candidate} has no query on which both it and {champion} are scored")
     parts = {name: both[both.index.get_level_values("segment") == name] for name in SEGMENTS}
-    overall = _paired(both)
-    tested = {name: _paired(part) for name, part in parts.items() if len(part) >= FEWEST_QUERIES}
+    overall = paired(*both.to_numpy().T, SEED)
+    tested = {name: paired(*part.to_numpy().T, SEED) for name, part in parts.items() if len(part) >= FEWEST_QUERIES}
     harmed = [name for name, each in tested.items() if each.mean < 0 and each.p < alpha]
     passes = overall.mean > 0 and not harmed
-    if passes:
-        verdict = f"is better and not significantly worse (alpha {alpha:g}) on any segment tested"
-    else:
-        verdict = f"is significantly worse (alpha {alpha:g}) on {' and '.join(harmed)}" if harmed else "is not better"
+    verdict = f"is better and not significantly worse (alpha {alpha:g}) on any segment tested" if passes else "is not better"
+    if harmed:
+        verdict = f"is significantly worse (alpha {alpha:g}) on {' and '.join(harmed)}"
     figures = [f"{name} {each.mean:+.4f}, p = {each.p:.4f}" for name, each in tested.items()]
     if skipped := [name for name in SEGMENTS if name not in tested]:
         figures.append(f"not tested for want of {FEWEST_QUERIES} scored queries: {' and '.join(skipped)}")
+    means = f"{both[candidate].mean():.4f} against {both[champion].mean():.4f}, {overall.mean:+.4f}"
     interval = f" [{overall.low:+.4f}, {overall.high:+.4f}]" if overall.count > 1 else ""
-    means = f"{both[candidate].mean():.4f} against {both[champion].mean():.4f}"
-    sentence = (
-        f"{candidate} {verdict}: {means}, {overall.mean:+.4f}{interval}, p = {overall.p:.4f}, "
-        f"{overall.count} queries ({'; '.join(figures)})"
-    )
+    sentence = f"{candidate} {verdict}: {means}{interval}, p = {overall.p:.4f}, {overall.count} queries ({'; '.join(figures)})"
     return _Trial(candidate, passes, overall.mean, sentence)
-
-
-def _paired(both: pd.DataFrame) -> Difference:
-    return paired(both.iloc[:, 0].to_numpy(), both.iloc[:, 1].to_numpy(), SEED)

@@ -4,7 +4,7 @@ The query is the unit of sampling. Interval: percentile bootstrap (Efron & Tibsh
 (NaN) ones included, and taking the mean of the defined. Test: under the null hypothesis the two systems are exchangeable on every
 query, so each difference d_i may change its sign; p = share of sign patterns whose |sum| reaches the observed one (two-sided; Smucker,
 Allan & Carterette 2007). All 2^n patterns where they are few, otherwise a sample of them with (c + 1) / (B + 1). (scipy's bootstrap
-resamples no columns together and knows no NaN; its sampled permutation test doubles a one-sided p.)
+gives no interval where one resample is undefined, and its permutation test is eight times slower; they are the tests' oracles.)
 
 Small p says "not by chance on these queries", nothing on size: read it beside the interval. No correction for many comparisons is made.
 """
