@@ -70,8 +70,8 @@ def _write(folder: Path, products: int, queries: int, categories: int, seed: int
 
 def _named(pairs: pd.DataFrame, query_ids: np.ndarray, stock: Stock) -> pd.DataFrame:
     """Pairs with ids in place of a query's number and a product's row."""
-    named = pairs.assign(query=query_ids[pairs["query"]], row=[stock.product_id(row) for row in pairs["row"]])
-    return named.rename(columns={"query": "query_id", "row": "product_id"})
+    named = pairs.rename(columns={"query": "query_id", "row": "product_id"})
+    return named.assign(query_id=query_ids[pairs["query"]], product_id=stock.ids[pairs["row"]])
 
 
 def _save(frame: pd.DataFrame, path: Path, schema: pa.Schema | None = None) -> None:

@@ -28,13 +28,13 @@ SCHEMA = pa.schema({**TEXTS, **LISTS, "price_cents": pa.int64()})
 
 
 class Stock(NamedTuple):
-    """All products, ordered by type; their numbers are shuffled, so that ids say nothing about types."""
+    """All products, ordered by type; ids are shuffled, so that they say nothing about types."""
 
     types: tuple[ProductType, ...]
     place: dict[str, int]  # of each type in `types`, by name
     starts: NDArray[np.int64]  # where each type begins, shape (types + 1,)
     type_of: NDArray[np.int64]  # type of each product, ascending, shape (n,)
-    numbers: NDArray[np.int64]  # number in the id of each product, shape (n,)
+    ids: NDArray[np.object_]  # shape (n,)
     values: NDArray[np.object_]  # the brand, then the type's attributes, shape (n, slots); None = no such attribute
 
     def rows(self, kind: int) -> NDArray[np.int64]:
@@ -54,10 +54,6 @@ class Stock(NamedTuple):
         pairs = zip(("brand", *self.types[self.type_of[row]].attributes), self.values[row], strict=False)
         return {key: value for key, value in pairs if value is not None}
 
-    def product_id(self, row: int) -> str:
-        """The id of a product."""
-        return f"p{self.numbers[row]:07d}"
-
 
 def draw_stock(vocabulary: Vocabulary, products: int, rng: np.random.Generator) -> Stock:
     """Draw what the shop sells: types evenly with some spread, brands and values with a mild Zipf."""
@@ -73,7 +69,8 @@ def draw_stock(vocabulary: Vocabulary, products: int, rng: np.random.Generator) 
             share = 1.0 / np.arange(1, len(options) + 1) ** 0.4
             block[:, slot] = rng.choice(np.array(options, dtype=object), len(block), p=share / share.sum())
         block[rng.random(len(block)) < UNBRANDED_SHARE, 0] = None
-    return Stock(types, {kind.name: place for place, kind in enumerate(types)}, starts, type_of, rng.permutation(products), values)
+    ids = np.array([f"p{number:07d}" for number in rng.permutation(products)], dtype=object)
+    return Stock(types, {kind.name: place for place, kind in enumerate(types)}, starts, type_of, ids, values)
 
 
 def write_products(vocabulary: Vocabulary, stock: Stock, rows: range, rng: np.random.Generator) -> pa.Table:
@@ -85,7 +82,7 @@ def write_products(vocabulary: Vocabulary, stock: Stock, rows: range, rng: np.ra
         facts = ", ".join(f"{key} {value}" for key, value in attributes.items() if key != "brand")
         products.append(
             {
-                "product_id": stock.product_id(row),
+                "product_id": stock.ids[row],
                 "title": _title(vocabulary, kind, attributes, draw),
                 "brand": attributes.get("brand"),
                 "description": f"{_pick(kind.titles, draw[1])} from our {kind.family} range: {facts}.",

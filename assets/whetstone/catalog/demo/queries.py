@@ -1,8 +1,8 @@
 """Queries of the demo shop: an intent drawn around a product, and the words a shopper finds for it.
 
-Every query starts from a product that satisfies it. Attributes are asked for until the answer is of a handy size, as
-shoppers do. The words come from the shoppers' side of the vocabulary: plain words, slang, a brand that stands for a
-whole category, other units. Frequencies follow Zipf's law, broad queries first; a fixed share is misspelt.
+Every query starts from a product that satisfies it. Attributes are asked for until the answer is of a handy size, as shoppers do. The
+words come from the shoppers' side of the vocabulary: plain words, slang, a brand that stands for a whole category, other units.
+Frequencies follow Zipf's law, broad queries first; a fixed share is misspelt.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,8 @@
 """Human judgments of the demo shop: which pairs are judged, and how reliably.
 
-A judged pool looks like one of ESCI: mostly exact products, then substitutes (one attribute off, or another type that
-stands in), complements, and irrelevant products that look alike (types that share words, the same type with more than
-one attribute off, other things of a brand). One human errs rarely; on a small share of the queries three humans judge,
-each less reliably, and the grade is their majority, or the median where all three differ.
+A judged pool looks like one of ESCI: mostly exact products, then substitutes (one attribute off, or another type that stands in),
+complements, and irrelevant products that look alike (types that share words, the same type with more than one attribute off, other things
+of a brand). One human errs rarely; on a small share of the queries three humans judge, each less reliably, and their median is the grade.
 """
 
 from collections import defaultdict

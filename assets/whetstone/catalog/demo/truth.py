@@ -1,9 +1,9 @@
 """The truth of the demo shop: the grade of any (query, product) pair, from attributes alone.
 
-A query's hidden intent is a JSON object: `type` (the product type meant), `wanted` (attribute: value), `hard` (wanted
-keys that admit no substitute, such as what an accessory fits), `swaps` and `complements` (product types that may stand
-in for the type, or go with it) and `pairing` (what a complement must agree with, if it has the attribute at all).
-With `off` = wanted attributes that the product lacks or has otherwise, plus 1 if its type is a mere swap:
+A query's hidden intent is a JSON object: `type` (the product type meant), `wanted` (attribute: value), `hard` (wanted keys that admit no
+substitute, such as what an accessory fits), `swaps` and `complements` (product types that may stand in for the type, or go with it) and
+`pairing` (what a complement must agree with, if it has the attribute at all). With `off` = wanted attributes that the product lacks or
+has otherwise, plus 1 if its type is a mere swap:
 
     same type or swap, a hard attribute off      0 irrelevant
     same type or swap, off = 0 / 1 / more        4 exact / 2 substitute / 0 irrelevant

@@ -1,8 +1,7 @@
 """The demo shop's vocabulary: categories, product types, attributes, and two names for everything (catalog, shopper).
 
-The hand-written part lies in `values.yml` and three files of categories. Categories beyond it are derived: generation
-g of a category sells the same kinds of thing for another line of customers ("Marine Robot Vacuum"), with coined brands
-and slang of its own. The vocabulary does not depend on the seed of a shop, only on the number of categories.
+The hand-written part lies in `values.yml` and three files of categories. Categories beyond it are derived: generation g of a category
+sells the same kinds of thing for another line of customers ("Marine Robot Vacuum"), with coined brands and slang of its own.
 """
 
 import hashlib
@@ -51,10 +50,7 @@ class Vocabulary(NamedTuple):
     units: Mapping[str, Mapping[str, Any]]
 
     def forms(self, value: str, side: str) -> Sequence[str]:
-        """All ways to write a value such as "black" or "1.5 L" on a side: "title" for the catalog's, "ask" for the shoppers'.
-
-        Numbers with a known unit are also written in the smaller unit.
-        """
+        """All ways to write a value such as "black" or "1.5 L" (in its smaller unit, too), on side "title" or "ask"."""
         if value in self.words:
             return self.words[value][side]
         number, _, unit = value.partition(" ")
@@ -76,10 +72,7 @@ def coin(name: str, count: int) -> tuple[str, ...]:
 
 @cache
 def load_vocabulary(categories: int) -> Vocabulary:
-    """The vocabulary of a shop with this many categories; those beyond the hand-written ones are derived.
-
-    Relations to types of categories that the shop does not have are left out.
-    """
+    """The vocabulary of a shop with this many categories, without relations to types that it doesn't have."""
     common = _read("values.yml")
     written = {spec["name"]: spec for file in FILES for spec in _read(file)}
     places = [divmod(number, len(common["order"])) for number in range(categories)]
