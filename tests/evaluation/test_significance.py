@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from whetstone.evaluation.significance import Interval, bootstrap_means, paired
+from whetstone.evaluation import significance
+from whetstone.evaluation.significance import Difference, Interval, bootstrap_means
 
 NAN = float("nan")
 figures = st.lists(st.integers(-20, 20).map(lambda number: number / 20), min_size=1, max_size=8)
+
+
+def paired(a: np.ndarray, b: np.ndarray, **options: int) -> Difference:
+    return significance.paired(np.column_stack([a, b]), **options)
 
 
 def bootstrap_mean(values: np.ndarray, seed: int, **options: int) -> Interval:

@@ -73,8 +73,8 @@ def _try(scores: pd.DataFrame, candidate: str, champion: str, alpha: float) -> _
     if both.empty:
         return _Trial(candidate, False, -float("inf"), f"{candidate} has no query on which both it and {champion} are scored")
     parts = {name: both[both.index.get_level_values("segment") == name] for name in SEGMENTS}
-    overall = paired(*both.to_numpy().T, SEED)
-    tested = {name: paired(*part.to_numpy().T, SEED) for name, part in parts.items() if len(part) >= FEWEST_QUERIES}
+    overall = paired(both.to_numpy(), SEED)
+    tested = {name: paired(part.to_numpy(), SEED) for name, part in parts.items() if len(part) >= FEWEST_QUERIES}
     harmed = [name for name, each in tested.items() if each.mean < 0 and each.p < alpha]
     passes = overall.mean > 0 and not harmed
     verdict = f"is better and not significantly worse (alpha {alpha:g}) on any segment tested" if passes else "is not better"

@@ -105,7 +105,7 @@ def compare(per_query: pd.DataFrame, pairs: Iterable[tuple[str, str]], metrics: 
     rows: list[dict[str, object]] = []
     for system, against in pairs:
         for metric, each in values.items():
-            found = paired(each[system].to_numpy(), each[against].to_numpy(), seed)
+            found = paired(each[[system, against]].to_numpy(), seed)
             names = {"system": system, "against": against, "metric": metric}
             rows.append({**names, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p})
     return rows

@@ -60,12 +60,13 @@ def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES) ->
     return [Interval(float(mean), float(low), float(high), int(n)) for mean, low, high, n in zip(means, *bounds, counts, strict=True)]
 
 
-def paired(a: Floats, b: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> Difference:
-    """Compare a metric of two systems, (n_queries,) each in the same order of queries, NaN where undefined.
+def paired(values: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> Difference:
+    """Compare a metric of two systems a and b, (n_queries, 2), NaN where undefined.
 
     The test takes `sign_patterns` patterns where all are more. Figures are NaN where no query has both.
     """
-    differences = (a - b)[~np.isnan(a - b)]
+    differences = values[:, 0] - values[:, 1]
+    differences = differences[~np.isnan(differences)]
     (interval,) = bootstrap_means(differences[:, None], seed)
     return Difference(**vars(interval), p=_sign_flip_p(differences, seed, sign_patterns) if len(differences) else np.nan)
 
