@@ -119,6 +119,13 @@ def test_source_check_of_a_good_and_a_bad_folder(built_shop, tmp_path) -> None:
     assert done.returncode == 1 and "queries.parquet" in done.stdout
 
 
+@pytest.mark.parametrize("option", [("--products", "0"), ("--queries", "0"), ("--categories", "0"), ("--seed", "-1"), ("--out", __file__)])
+def test_demo_catalog_names_an_option_that_cannot_be(tmp_path, option) -> None:
+    done = run(None, "demo-catalog", *option, home=tmp_path / "home")
+    assert done.returncode == 2 and option[0] in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
 def test_demo_catalog_is_the_same_for_the_same_seed(tmp_path) -> None:
     arguments = ("demo-catalog", "--products", "60", "--queries", "12", "--categories", "2", "--seed", "3", "--out")
     for name in ("a", "b"):

@@ -164,11 +164,11 @@ def source_check() -> None:
 
 @app.command("demo-catalog")
 def demo_catalog(
-    products: Annotated[int, typer.Option(min=1, help="Products.")] = 2000,
-    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 400,
-    categories: Annotated[int, typer.Option(min=1, help="Root categories.")] = 5,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write (default: where the source `demo` looks).")] = None,
+    products: Annotated[int, typer.Option(min=1, max=9_999_999, help="Products.")] = 2000,
+    queries: Annotated[int, typer.Option(min=1, max=999_999, help="Queries.")] = 400,
+    categories: Annotated[int, typer.Option(min=1, max=1_000, help="Root categories.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder to write (default: where the source `demo` looks).")] = None,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing if the folder is there.")] = False,
 ) -> None:
     """Generate a shop whose relevance is known by construction. The same seed gives the same bytes."""
@@ -178,9 +178,8 @@ def demo_catalog(
     if if_missing and (folder / "products.parquet").exists():  # the generator puts it in place last
         OUT.print(f"{folder} is there already")
         return
-    summary = generate(folder, products=products, queries=queries, categories=categories, seed=seed)
-    counts = f"{summary.products:,} products in {summary.categories} categories, {sum(summary.queries.values()):,} queries"
-    OUT.print(f"{plain(str(folder))}: {counts}, {summary.judgments:,} judgments")
+    generate(folder, products=products, queries=queries, categories=categories, seed=seed)
+    OUT.print(f"{plain(str(folder))}: {products:,} products in {categories} categories, {queries:,} queries")
 
 
 @app.command()

@@ -116,7 +116,7 @@ def with_synthetic(world: World, material: Material, restricted: bool) -> Materi
 
 def untrained(world: World, name: str) -> pd.DataFrame:
     """random, bm25 or base by query."""
-    from whetstone.evaluation.systems import random_run
+    from whetstone.evaluation.contestants import random_run
 
     if name == "base":
         return world.evaluate(world.vectors(world.base))
