@@ -64,7 +64,12 @@ def main(count: int) -> None:
             search = fastest(lambda: shard.index.search(queries, K, threads=1))  # noqa: B023
             size = (made.path / INDEX_FILE).stat().st_size / vectors.nbytes
             recall = recall_at(shard, vectors, ids, queries, K)
+            if dtype == DTYPES[0]:
+                built, edited = build, np.concatenate([queries[:1], vectors[1:]])
+                changed = lambda folder: build_shard(folder, edited, ids, dtype=dtype, previous=made)  # noqa: B023, E731
+                update = fastest(lambda: Artifacts(Path(name)).make("index", {"edited": 1}, changed, anew=True))  # noqa: B023
         print(f"{dtype:6}{count / build:>19,.0f}{QUERIES / search:>12,.0f}{exact / search:>14.1f}x{recall:>11.4f}{size:>25.2f}x")
+    print(f"one changed product: {update:.2f} s, {built / update:,.0f} times as fast as a build of {DTYPES[0]}")
 
 
 if __name__ == "__main__":

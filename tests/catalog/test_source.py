@@ -39,10 +39,12 @@ def test_an_absent_optional_file_skips_its_table(shop: Any) -> None:
     assert not source.is_skipped("products")
 
 
-def test_globs_and_folders_bind_lists_without_hidden_files(shop: Any) -> None:
+def test_globs_and_folders_bind_lists_without_hidden_and_unfinished_files(shop: Any) -> None:
     folder = shop.data / "parts" / "locale=us"
     folder.mkdir(parents=True)
-    for name in ("b.ndjson", "a.ndjson", ".a.ndjson.swp", "_SUCCESS"):
+    unfinished = ["c.ndjson.tmp", "d.PART", "e.ndjson.crdownload", "_temporary/f.ndjson", "g.tmp/h.ndjson"]
+    for name in ("b.ndjson", "a.ndjson", ".a.ndjson.swp", "_SUCCESS", *unfinished):
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
     for path in ("parts", "parts/**/*", "parts/*/?.ndjson"):
         shop.spec(files=FILES | {"products": {"path": path}})

@@ -41,6 +41,21 @@ def test_the_worked_example_has_no_problem_and_lands(teahouse: Source) -> None:
     assert connection.execute("select impressions, clicks, mean_rank from raw.engagement").fetchall() == [(2, 1, 2.0)]
 
 
+def test_the_same_shop_lands_from_a_database(teahouse: Source) -> None:
+    folder = teahouse.folder.parent / "teawarehouse"
+    for table in ("queries", "judgments", "engagement"):
+        (folder / f"{table}.sql").write_text((teahouse.folder / f"{table}.sql").read_text(encoding="utf-8"), encoding="utf-8")
+    with duckdb.connect(str(teahouse.data / "shop.duckdb")) as connection:
+        rows = f"from read_csv('{teahouse.data / 'products.csv'}', header = true, all_varchar = true)"
+        connection.execute(f"create table products as select *, sku <> '009' as on_sale {rows}")
+    source = load_source(folder.parents[1], "teawarehouse", teahouse.data)
+    assert check_source(source) == []
+    connection = duckdb.connect(":memory:")
+    assert land(connection, source).counts == {"products": 2, "queries": 2, "judgments": 2, "engagement": 1}
+    assert connection.execute("select product_id, category_name from raw.catalog order by 1").fetchall() == [("007", "Tea"), ("008", "Tea")]
+    assert connection.execute("select database_name from duckdb_databases() where not internal").fetchall() == [("memory",)]
+
+
 def test_the_table_of_columns_is_the_contract() -> None:
     documented = dict(re.findall(r"^\| `(\w+)\.sql` \| [^|]+ \| (.+) \|$", README, re.MULTILINE))
     for table, contract in CONTRACTS.items():

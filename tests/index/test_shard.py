@@ -39,10 +39,11 @@ def test_products_and_vectors_come_back(tmp_path, dtype):
     vectors = vectors_of(300)
     made = artifact_of(tmp_path, vectors * 7, ids_of(300), dtype=dtype, encoder="e1")
     shard = open_shard(made)
-    assert made.facts == {"count": 300, "encoder": "e1", "expansion_search": 256}
+    parameters = {"encoder": "e1", "dimensions": 16, "dtype": dtype, "connectivity": 16, "expansion_add": 512, "expansion_search": 256}
+    assert made.facts == {"count": 300, "count_added": 300, "count_removed": 0, **parameters}
     assert (len(shard), shard.encoder, shard.index.ndim) == (300, "e1", 16)
-    assert shard.product_ids.tolist() == sorted(ids_of(300))
-    stored = np.asarray(shard.index.get(np.arange(300, dtype=np.uint64), "f32"))
+    assert sorted(shard.product_ids) == sorted(ids_of(300))
+    stored = np.asarray(shard.index.get(shard.keys, "f32"))
     rows = [int(product[1:]) for product in shard.product_ids]
     tolerance = {"f32": 1e-6, "f16": 1e-3, "bf16": 1e-2, "i8": 2e-2}[dtype]
     assert np.abs(unit_rows(stored, shard.product_ids) - vectors[rows]).max() < tolerance

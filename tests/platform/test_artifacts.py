@@ -58,6 +58,28 @@ def test_a_build_that_fails_leaves_nothing(tmp_path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_what_is_wanted_anew_replaces_what_was_there(tmp_path) -> None:
+    artifacts = Artifacts(tmp_path)
+    artifacts.make("index", {"a": 1}, write)
+    again = artifacts.make("index", {"a": 1}, lambda folder: (folder / "other").write_text("x") and {}, anew=True)
+    assert sorted(path.name for path in again.path.iterdir()) == ["artifact.json", "other"]
+
+
+def test_a_category_takes_its_artifacts_along_even_after_a_kill(tmp_path, monkeypatch) -> None:
+    artifacts = Artifacts(tmp_path)
+    for category in ("toys", "books"):
+        made = [artifacts.make(kind, {"category": category, "n": n}, write) for kind in ("vectors", "index") for n in range(2)]
+    checkpoint, damaged = artifacts.make("checkpoint", {"seed": 1}, write), artifacts.make("checkpoint", {"seed": 2}, write)
+    (damaged.path / "artifact.json").write_text("{")
+    with monkeypatch.context() as patch:
+        patch.setattr("whetstone.platform.artifacts.shutil.rmtree", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            artifacts.drop_category("toys")
+    artifacts.drop_category("toys")
+    assert {path.name for path in tmp_path.glob("*/*")} == {each.version for each in (*made, checkpoint, damaged)}
+    assert not any(artifacts.damage(each.name) for each in (*made, checkpoint))
+
+
 def test_a_fingerprint_tells_values_apart() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert len({fingerprint(v) for v in ({"a": 1}, {"a": "1"}, {"a": [1]}, {"b": 1}, "a", ["a"])}) == 6

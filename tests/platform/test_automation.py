@@ -1,4 +1,4 @@
-"""What the daemon does by itself: conditions tick by tick, the sweep, and the feed sensor."""
+"""What the daemon does by itself: conditions tick by tick, and the sweep."""
 
 import dagster as dg
 import pytest
@@ -100,27 +100,3 @@ def test_the_sweep_repairs_what_events_missed_and_asks_once(chain) -> None:
     assert sweep() == first  # the same state has the same run key, so the daemon drops it
     chain.build(select="a")
     assert [each[:2] for each in sweep()] == [("b", "books")]
-
-
-def test_the_feed_sensor_reports_changed_categories_alone(built_shop, tmp_path) -> None:
-    import duckdb
-
-    from whetstone.catalog.jobs import feed_sensor
-
-    shop = built_shop.copy(tmp_path / "home")
-
-    def tick() -> dg.SensorResult | dg.SkipReason:
-        context = dg.build_sensor_context(shop.instance, resources={"settings": shop.settings, "warehouse": shop.warehouse()})
-        return feed_sensor(context)
-
-    assert isinstance(tick(), dg.SkipReason)
-    path = shop.settings.data_dir / "products.parquet"
-    category = shop.warehouse().read("select category from raw.catalog order by product_id limit 1")["category"][0]
-    connection = duckdb.connect()
-    connection.execute(f"create table products as select * from read_parquet('{path}')")
-    connection.execute("update products set title = title || ' x' where product_id = (select min(product_id) from products)")
-    connection.execute(f"copy products to '{path}' (format parquet)")
-    found = tick()
-    assert [(event.asset_key.path[-1], event.partition) for event in found.asset_events] == [("catalog", category)]
-    path.write_bytes(path.read_bytes()[:1000])
-    assert "products.parquet" in tick().skip_message

@@ -1,7 +1,7 @@
 """The feed: notices what changed in a shop's files, lands it, and tells Dagster the new content versions. No run, no work downstream.
 
 `refresh` is what both the sensor and `whetstone build` call. A feed is all or nothing: bad input raises and leaves the last good
-landing in place.
+landing in place. What was made for a category that left the catalog goes before Dagster forgets it, so a kill on the way repairs itself.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import key_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, file_sha256
@@ -32,12 +33,12 @@ class Feed:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
-def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstance) -> Feed:
+def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstance, seen: str | None = None) -> Feed:
     """Land the source if its files changed, and compare what is landed with what Dagster knows.
 
-    WhetstoneError: the files break a contract; nothing was changed.
+    `seen` is the fingerprint that the files must still have. WhetstoneError: they have not, or break a contract; nothing was changed.
     """
-    landed = _land_if_changed(settings, warehouse)
+    landed = _land_if_changed(settings, warehouse, seen)
     versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {}
     for category, version in landed["category_versions"].items():
         metadata = {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]}
@@ -55,9 +56,20 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
         if last is None or last.data_version != version:
             tags = {"dagster/data_version": version}
             feed.events.append(dg.AssetMaterialization(key_of(table), partition=partition, metadata=metadata, tags=tags))
-    for category in feed.removed:
-        warehouse.drop_category(category)
+    # A run that was under way when its category left may have written rows since: the warehouse is asked, too.
+    if gone := sorted({*known, *(category for _, category in warehouse.written() if category)} - wanted):
+        _forget(gone, settings, warehouse)
     return feed
+
+
+def _forget(categories: list[str], settings: Settings, warehouse: Warehouse) -> None:
+    """Remove the rows, vectors and indexes of categories, and the cached vectors of texts that no product has any more."""
+    from whetstone.platform.vectors import VectorStore
+
+    for category in categories:
+        warehouse.drop_category(category)
+        Artifacts(settings.root / "artifacts").drop_category(category)
+    VectorStore(settings.root / "vectors").keep(warehouse.read("select distinct text_hash from raw.catalog")["text_hash"].tolist())
 
 
 def apply(feed: Feed, instance: dg.DagsterInstance) -> None:
@@ -74,9 +86,15 @@ def apply(feed: Feed, instance: dg.DagsterInstance) -> None:
 def feed_sensor(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse
 ) -> dg.SensorResult | dg.SkipReason:
-    """Lands changed files and reports changed categories."""
+    """Lands files that are the same as at the look before, which the cursor remembers, and reports changed categories."""
+    from whetstone.catalog.source import fingerprint, open_source
+
     try:
-        feed = refresh(settings, warehouse, context.instance)
+        seen = fingerprint(open_source(settings, require_files=True))
+        if seen != context.cursor:
+            context.update_cursor(seen)
+            return dg.SkipReason("the source's files are new or changed; they are landed once two looks find them the same")
+        feed = refresh(settings, warehouse, context.instance, seen)
     except WhetstoneError as error:
         return dg.SkipReason(str(error))
     requests: list[Any] = [CATEGORIES.build_add_request(feed.added)] if feed.added else []
@@ -86,13 +104,14 @@ def feed_sensor(
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=feed.events)
 
 
-def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]:
+def _land_if_changed(settings: Settings, warehouse: Warehouse, seen: str | None) -> dict[str, Any]:
     from whetstone.catalog import contracts, landing, reading, slugs, text
     from whetstone.catalog.source import fingerprint, open_source
 
     source = open_source(settings, require_files=True)
     modules = (contracts, landing, reading, slugs, text)  # a landing by other code is another landing
-    state = "".join([fingerprint(source), *(file_sha256(Path(str(module.__file__))) for module in modules)])
+    seen = seen or fingerprint(source)
+    state = "".join([seen, *(file_sha256(Path(str(module.__file__))) for module in modules)])
     path = settings.root / "feed.json"
     try:
         last: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -102,7 +121,7 @@ def _land_if_changed(settings: Settings, warehouse: Warehouse) -> dict[str, Any]
         tables = ("catalog", "queries", "judgments", "engagement")
         if last.get("fingerprint") == state and all(exists(connection, f"raw.{table}") for table in tables):
             return last
-        landed = asdict(landing.land(connection, source))
+        landed = asdict(landing.land(connection, source, seen))
     landed["versions"]["synonyms"] = file_sha256(source.synonyms) if source.synonyms else "none"
     atomic_write(path, json.dumps({**landed, "fingerprint": state}, indent=1))
     return landed

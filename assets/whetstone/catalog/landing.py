@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import duckdb
 
 from whetstone.catalog.contracts import CONTRACTS
-from whetstone.catalog.reading import bad_rows, read_table, schema_problems
+from whetstone.catalog.reading import attached, bad_rows, read_table, schema_problems
 from whetstone.catalog.slugs import UNCATEGORISED, assign_slugs
 from whetstone.catalog.source import Source, fingerprint
 from whetstone.catalog.text import blank_sql, collapse_sql, text_sql
@@ -33,17 +33,20 @@ class LandingReport:
     dropped: dict[str, int]  # `judgments of an unknown product` and the like -> rows left out; only those that happened
 
 
-def land(connection: duckdb.DuckDBPyConnection, source: Source) -> LandingReport:
+def land(connection: duckdb.DuckDBPyConnection, source: Source, before: str | None = None) -> LandingReport:
     """Replace the four `raw` tables by what the source's files hold now, on a connection outside a transaction.
+
+    `before` is the fingerprint of the files that are meant (default: as they are now).
 
     WhetstoneError: a file can't be read, a SELECT or its rows break a contract, or a file changed meanwhile. Nothing is replaced then.
     """
-    before = fingerprint(source)
+    before = before or fingerprint(source)
     try:
-        for contract in CONTRACTS.values():
-            if problems := schema_problems(connection, source, contract):
-                raise WhetstoneError("; ".join(f"{message} ({mend})" for _, message, mend in problems))
-            read_table(connection, source, contract)
+        with attached(connection, source):
+            for contract in CONTRACTS.values():
+                if problems := schema_problems(connection, source, contract):
+                    raise WhetstoneError("; ".join(f"{message} ({mend})" for _, message, mend in problems))
+                read_table(connection, source, contract)
         dropped = _check_rows(connection, source)
         names = connection.execute(f"select distinct {_category_name(source)} from temp.landing_products").fetchall()
         slugs = assign_slugs(name for (name,) in names)

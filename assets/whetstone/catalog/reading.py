@@ -4,13 +4,35 @@ The landing and the source check both stand on this, so that what the one refuse
 order of the SELECT's output; its `rowid` (from 0) is therefore the number of a row.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import duckdb
 
 from whetstone.catalog.contracts import Contract, Rule
 from whetstone.catalog.source import Source
 from whetstone.platform.errors import WhetstoneError
+
+
+@contextmanager
+def attached(connection: duckdb.DuckDBPyConnection, source: Source) -> Iterator[None]:
+    """The tables of the source's DuckDB files are there as `<key>.<table>` while inside; WhetstoneError: a file can't be opened.
+
+    They are read-only. DuckDB refuses a file that another process has open for writing.
+    """
+    databases = [(key, path) for key, file in source.spec.files.items() if file.is_database for path in source.files[key]]
+    try:
+        for key, path in databases:
+            quoted = str(path).replace("'", "''")
+            try:
+                connection.execute(f"attach '{quoted}' as \"{key}\" (type duckdb, read_only)")
+            except duckdb.Error as error:
+                mend = "If another system is writing it, build again when it has closed it; otherwise correct source.yml or the file."
+                raise WhetstoneError(f"database {path} can't be attached as {key}: {error}\nNothing was changed. {mend}") from error
+        yield
+    finally:
+        for key, _ in databases:
+            connection.execute(f'detach database if exists "{key}"')
 
 
 def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract) -> list[tuple[str, str, str]]:

@@ -3,10 +3,13 @@
     sql/sources/<name>/{products,queries,judgments,engagement}.sql   plain DuckDB SQL; files are bound as `$<key>`, also `$locale`
     sql/sources/<name>/source.yml                                    SourceSpec: which files, which guideline, how texts are made
 
+A file called `*.duckdb` isn't bound: its tables are read as `<key>.<table>`.
+
 DuckDB 1.5 binds prepared parameters inside table functions (`read_csv($products)`), so no path is ever pasted into SQL.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.settings import Settings
 
 _GLOB = set("*?[")
+_UNFINISHED = (".tmp", ".part", ".crdownload")  # how writers call what they have not finished
 
 
 def _below_the_data_folder(path: str) -> str:
@@ -50,6 +54,11 @@ class FileSpec(Declared):
     path: RelativePath
     optional: bool = False
 
+    @property
+    def is_database(self) -> bool:
+        """Whether it is a DuckDB file, to attach."""
+        return self.path.endswith(".duckdb") and not _GLOB & set(self.path)
+
 
 class SourceSpec(Declared):
     """What `source.yml` holds; sql/sources/README.md says what the keys mean."""
@@ -72,7 +81,7 @@ class Source:
     folder: Path  # of SQL
     data: Path  # the shop's folder of files
     selects: Mapping[str, str]  # table -> SQL text without closing semicolon
-    binds: Mapping[str, Sequence[str]]  # table -> the parameters of its SELECT: file keys, and perhaps `locale`
+    binds: Mapping[str, Sequence[str]]  # table -> what its SELECT names: file keys, and perhaps `locale`
     files: Mapping[str, Sequence[Path]]  # file key -> the files found, sorted; empty if none
 
     @property
@@ -93,6 +102,8 @@ class Source:
         """What to bind in this table's SELECT: a path for a single file, a list for a glob or folder, and the locale."""
         bound: dict[str, Any] = {"locale": self.spec.locale} if "locale" in self.binds[table] else {}
         for key in self.file_keys(table):
+            if self.spec.files[key].is_database:
+                continue
             paths = [str(path) for path in self.files[key]]
             bound[key] = paths[0] if len(paths) == 1 and not _GLOB & set(self.spec.files[key].path) else paths
         return bound
@@ -117,6 +128,7 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
     if not data_dir.is_dir():
         raise WhetstoneError(f"data folder {data_dir} of source {name} is not there; set WHETSTONE_DATA to the folder with its files")
     selects, binds = {}, {}
+    databases = [key for key, file in spec.files.items() if file.is_database]
     for table in CONTRACTS:
         path = folder / f"{table}.sql"
         if not path.is_file():
@@ -125,6 +137,7 @@ def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool
         if unknown := sorted(set(binds[table]) - {*spec.files, "locale"}):
             known = ", ".join([*spec.files, "locale"])
             raise WhetstoneError(f"{path} binds ${', $'.join(unknown)}, which source.yml has not under files: {known}")
+        binds[table] += [key for key in databases if re.search(rf"\b{key}\.", selects[table])]
     data = data_dir.resolve()
     source = Source(spec, folder, data, selects, binds, {key: _find(data, file.path) for key, file in spec.files.items()})
     if require_files and source.missing:
@@ -160,6 +173,8 @@ def fingerprint(source: Source) -> str:
     for table, select in source.selects.items():
         digest.update(f"\0{table}\0{select}".encode())
     files = [(key, path) for key in sorted(source.files) for path in source.files[key]]
+    logs = [(key, path.with_name(f"{path.name}.wal")) for key, path in files if source.spec.files[key].is_database]
+    files += [(key, path) for key, path in logs if path.exists()]  # what a database's writer has not merged into the file yet
     for key, path in [*files, *([("", source.synonyms)] if source.synonyms else [])]:
         try:
             stat = path.stat()
@@ -171,12 +186,16 @@ def fingerprint(source: Source) -> str:
 
 
 def _find(data: Path, pattern: str) -> list[Path]:
-    """Files of a pattern; of a folder (a hive, or a part per writer) every file below that isn't hidden or a marker like `_SUCCESS`."""
+    """Files of a pattern; of a folder (a hive, or a part per writer) every file below that isn't hidden, unfinished or like `_SUCCESS`."""
     if (data / pattern).is_file():
         return [data / pattern]
     found = data.glob(pattern) if _GLOB & set(pattern) else [data / pattern]
     files = {below for path in found for below in ([path] if path.is_file() else path.rglob("*")) if below.is_file()}
-    return sorted(path for path in files if not any(part[0] in "._" for part in path.relative_to(data).parts))
+    return sorted(path for path in files if not any(map(_is_left_alone, path.relative_to(data).parts)))
+
+
+def _is_left_alone(name: str) -> bool:
+    return name[0] in "._" or name.lower().endswith(_UNFINISHED)
 
 
 def _read_select(path: Path) -> tuple[str, list[str]]:

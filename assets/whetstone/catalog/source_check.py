@@ -16,7 +16,7 @@ from typing import NamedTuple
 import duckdb
 
 from whetstone.catalog.contracts import CONTRACTS, GRADES, Contract
-from whetstone.catalog.reading import bad_rows, read_table, schema_problems, unreadable
+from whetstone.catalog.reading import attached, bad_rows, read_table, schema_problems, unreadable
 from whetstone.catalog.source import Source
 from whetstone.platform.errors import WhetstoneError
 
@@ -41,18 +41,21 @@ def check_source(source: Source, grades: Sequence[int] = GRADES) -> list[Problem
     problems = list(_file_problems(source))
     broken = {problem.file for problem in problems}
     readable: list[str] = []
-    with duckdb.connect(":memory:") as connection:
-        for contract in CONTRACTS.values():
-            keys = source.file_keys(contract.table)
-            if source.missing.keys() & set(keys):
-                continue
-            found = _read(connection, source, contract)
-            if not found:
-                readable.append(contract.table)
-                rows = _row_problems(connection, source, contract, grades, readable)
-                problems += [row for row in rows if row.kind != "empty file" or row.file not in broken]
-            elif not any(source.relative(path) in broken for key in keys for path in source.files[key]):
-                problems += found  # otherwise the reason is in the list already
+    try:
+        with duckdb.connect(":memory:") as connection, attached(connection, source):
+            for contract in CONTRACTS.values():
+                keys = source.file_keys(contract.table)
+                if source.missing.keys() & set(keys):
+                    continue
+                found = _read(connection, source, contract)
+                if not found:
+                    readable.append(contract.table)
+                    rows = _row_problems(connection, source, contract, grades, readable)
+                    problems += [row for row in rows if row.kind != "empty file" or row.file not in broken]
+                elif not any(source.relative(path) in broken for key in keys for path in source.files[key]):
+                    problems += found  # otherwise the reason is in the list already
+    except WhetstoneError as error:  # a database that can't be attached
+        problems.append(Problem("source.yml", None, None, str(error).splitlines()[0], _WHEN_COMPLETE, "unreadable file"))
     return list(dict.fromkeys(problems))  # a file that two SELECTs read is broken once
 
 
@@ -100,7 +103,9 @@ def _unreadable_files(connection: duckdb.DuckDBPyConnection, source: Source, tab
     """Which of a failed SELECT's files are at fault, each looked at on its own; DuckDB itself stops at the first."""
     select = source.selects[table]
     errors = "replace" if re.search(r"\bencoding\s*=", select) else "strict"  # a SELECT may name another encoding than UTF-8
-    for key, path in [(name, path) for name in source.file_keys(table) for path in source.files[name]]:
+    keys = [key for key in source.file_keys(table) if not source.spec.files[key].is_database]
+    files = [(key, path) for key in keys for path in source.files[key]]
+    for key, path in files:
         try:
             alone = source.parameters(table) | {key: str(path)}
             connection.execute(f"create or replace temp table probe as {select}", alone)

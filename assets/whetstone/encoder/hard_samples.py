@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.dense import exact_search
-from whetstone.retrieval.vectors import Vectors
 
 PAIR = ["query_id", "product_id"]
 

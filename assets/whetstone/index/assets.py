@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import artifact_name, asset, result
+from whetstone.platform.artifacts import Artifacts, fingerprint
+from whetstone.platform.asset import artifact_name, artifact_names, asset, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
 from whetstone.platform.registry import registry_of
@@ -50,15 +50,16 @@ def product_vectors(
     kinds={"usearch"},
     deps=["models.product_vectors"],
     uses=["index_dtype", "index_connectivity", "index_expansion_add", "index_expansion_search", "index_recall_floor"],
-    version="2",
+    version="3",
 )
 def search_index(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
 ) -> dg.MaterializeResult:
-    """The category's shard: a USearch index built on one thread, so that the same vectors give the same bytes."""
+    """The category's shard: the USearch index that was there before with what changed, or one from nothing."""
     from whetstone.index.shard import build_shard, load_vectors
 
-    vectors = artifacts.open(artifact_name(context.instance, "models.product_vectors", context.partition_key))
+    category = context.partition_key
+    vectors = artifacts.open(artifact_name(context.instance, "models.product_vectors", category))
     parameters: dict[str, Any] = {
         "dtype": settings.index_dtype,
         "connectivity": settings.index_connectivity,
@@ -66,14 +67,22 @@ def search_index(
         "expansion_search": settings.index_expansion_search,
     }
 
-    def write(folder: Path) -> dict[str, object]:
-        return build_shard(folder, *load_vectors(vectors.path), encoder=vectors.facts["encoder"], **parameters)
+    inputs = {"category": category, "vectors": vectors.version, "format": 3, **parameters}
+    last = artifact_names(context.instance, "models.search_index").get(category)
+    anew = last == f"index/{fingerprint('index', inputs)}"  # made again although nothing changed: a check did not pass
+    previous = artifacts.open(last) if last and not anew and not artifacts.damage(last) else None
 
-    made = artifacts.make("index", {"vectors": vectors.version, "format": 2, **parameters}, write)
+    def write(folder: Path) -> dict[str, object]:
+        rows, ids = load_vectors(vectors.path)
+        how = {"encoder": vectors.facts["encoder"], "previous": previous, "compact_share": settings.index_compact_share}
+        return build_shard(folder, rows, ids, **how, **parameters)
+
+    made = artifacts.make("index", inputs, write, anew=anew)
+    counts = {name: made.facts[name] for name in ("count_added", "count_removed")}
     size = sum(file.stat().st_size for file in made.path.iterdir())
     return result(
         artifact=made,
-        metadata={"dagster/row_count": made.facts["count"], "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))},
+        metadata={"dagster/row_count": made.facts["count"], **counts, "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))},
     )
 
 

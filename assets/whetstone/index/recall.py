@@ -7,8 +7,8 @@ import pandas as pd
 
 from whetstone.index.shard import Shard, unit_rows
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.dense import exact_search
-from whetstone.retrieval.vectors import Vectors
 
 EQUAL = 1e-6
 """Two products of the same vectors, rounded on different ways."""

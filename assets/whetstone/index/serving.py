@@ -23,11 +23,11 @@ from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
+from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.bm25 import bm25_run
 from whetstone.retrieval.dense import exact_search
 from whetstone.retrieval.embedding import Embedder
 from whetstone.retrieval.fusion import rrf
-from whetstone.retrieval.vectors import Vectors
 
 SYSTEMS = ("champion", "base", "bm25", "hybrid", "rrf")
 COLUMNS = ("query_index", "rank", "product_id", "title", "category", "score")

@@ -1,14 +1,17 @@
 """The search index: for each category a USearch HNSW graph over the unit vectors of its products, an artifact that is searched from disk.
 
-- `index.usearch`: the graph with the vectors (n, d) in the dtype of the settings; a vector's key is its product's place in the other file
-- `products.parquet`: product_id, sorted
+- `index.usearch`: the graph with the vectors (n, d) in the dtype of the settings, by key
+- `products.parquet`: product_id, key, digest of the vector; sorted by key, which is a hash of the id and stays with it
 
-Products are added by one thread in the order of their ids, so the same products and vectors give the same bytes in whatever order they
-come (on one kind of processor). Scores are cosine similarities, higher is better. The artifact's manifest holds the parameters and the
-SHA-256 of both files, which opening an artifact verifies: USearch loads a file with a flipped byte in silence.
+A shard starts from the one before it where that has the same encoder and parameters: what left or changed is removed by key, what is new or
+changed is added. Removed products stay in the graph as way-marks, so it is built from nothing when they become too many. Products are
+added by one thread in the order of their keys, so the same products and vectors (and the same shard before) give the same bytes in
+whatever order they come (on one kind of processor). Scores are cosine similarities, higher is better. The artifact's manifest holds the
+parameters and the SHA-256 of both files, which opening an artifact verifies: USearch loads a file with a flipped byte in silence.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +21,11 @@ from usearch.index import Index, Matches
 
 from whetstone.platform.artifacts import Artifact
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.ranking import Hits, top_k
-from whetstone.retrieval.vectors import Vectors
 
 INDEX_FILE, PRODUCTS_FILE = "index.usearch", "products.parquet"
+SENTINEL = 2**64 - 1  # no key: USearch marks removed entries with it
 BATCH = 512  # queries; times k times shards candidates are held at once
 
 
@@ -45,6 +49,17 @@ def unit_rows(vectors: npt.NDArray[np.floating], names: Sequence[str]) -> Vector
     return rows
 
 
+def keys_of(product_ids: Iterable[str]) -> dict[str, int]:
+    """Key of every product id: 64 bits of its hash, the next free one for ids that share them; never USearch's sentinel, 2^64 - 1."""
+    ids: dict[int, str] = {}
+    for product_id in sorted(product_ids):
+        key = int.from_bytes(hashlib.blake2b(product_id.encode(), digest_size=8).digest(), "big") % SENTINEL
+        while key in ids:
+            key = (key + 1) % SENTINEL
+        ids[key] = product_id
+    return {product_id: key for key, product_id in ids.items()}
+
+
 def build_shard(
     folder: Path,
     vectors: npt.NDArray[np.floating],
@@ -55,31 +70,53 @@ def build_shard(
     connectivity: int = 16,
     expansion_add: int = 512,
     expansion_search: int = 256,
+    previous: Artifact | None = None,
+    compact_share: float = 0.2,
 ) -> dict[str, object]:
     """Write the shard of one category into an existing folder; an empty category has vectors of shape (0, d).
 
     Vectors (n, d) of n different ids are scaled to unit length; `encoder` is the version that made them. `connectivity` is HNSW's M, edges
     a node keeps; the expansions are the beam widths when a vector is added and searched. Defaults are the smallest that held recall@10 >=
     0.99 with room on real categories: with USearch's own expansions (128, 64) a category of 1,900 products fell to 0.93.
+    The shard starts from `previous`, a whole one, unless it has another encoder or parameters, or more products than `compact_share` * n
+    would have been removed since it was built from nothing.
 
-    Returns the artifact's facts: count, encoder, expansion_search. WhetstoneError: a repeated product id, or as in `unit_rows`.
+    Returns the artifact's facts: count, count_added, count_removed (since it was built from nothing), and encoder and parameters.
+    WhetstoneError: a repeated product id, or as in `unit_rows`.
     """
-    rows, ids = unit_rows(vectors, product_ids), pd.Series(list(product_ids), dtype=object, name="product_id").sort_values()
-    if ids.duplicated().any():
-        raise WhetstoneError(f"product {ids[ids.duplicated()].iloc[0]!r} occurs twice: an index takes it once")
+    rows = unit_rows(vectors, product_ids)
+    products = pd.DataFrame({"product_id": pd.Series(list(product_ids), dtype=object)})
+    if (repeated := products["product_id"].duplicated()).any():
+        raise WhetstoneError(f"product {products['product_id'][repeated].iloc[0]!r} occurs twice: an index takes it once")
+    products["key"] = products["product_id"].map(keys_of(products["product_id"])).astype(np.uint64)
+    products["digest"] = pd.Series([hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in rows], dtype=object)
+    products = products.sort_values("key")
     index = Index(ndim=max(rows.shape[1], 1), metric="cos", dtype=dtype, connectivity=connectivity, expansion_add=expansion_add)
-    if len(rows):
-        index.add(np.arange(len(rows), dtype=np.uint64), rows[ids.index], threads=1)
+    facts = {"encoder": encoder, "dimensions": index.ndim, "dtype": dtype, "connectivity": connectivity, "expansion_add": expansion_add}
+    is_new, count_removed = np.ones(len(products), dtype=bool), 0
+    if previous and facts.items() <= previous.facts.items():
+        held = pd.read_parquet(previous.path / PRODUCTS_FILE)
+        same = held.merge(products)["key"]
+        removed = previous.facts["count_removed"] + len(held) - len(same)
+        if removed <= compact_share * len(products):
+            count_removed = removed
+            index.load(previous.path / INDEX_FILE)
+            index.remove(held["key"][~held["key"].isin(same)].to_numpy(), threads=1)
+            is_new = ~products["key"].isin(same).to_numpy()
+    if is_new.any():
+        index.add(products["key"][is_new].to_numpy(), rows[products.index[is_new]], threads=1)
     index.save(folder / INDEX_FILE)
-    ids.to_frame().to_parquet(folder / PRODUCTS_FILE, index=False)
-    return {"count": len(ids), "encoder": encoder, "expansion_search": expansion_search}
+    products.to_parquet(folder / PRODUCTS_FILE, index=False)
+    counts = {"count": len(products), "count_added": int(is_new.sum()), "count_removed": count_removed}
+    return {**counts, **facts, "expansion_search": expansion_search}
 
 
 class Shard:
-    """An open shard, made by `open_shard`: `product_ids` (n,) and the version of the encoder that made its vectors."""
+    """An open shard, made by `open_shard`: `product_ids` and `keys` (n,), and the version of the encoder that made its vectors."""
 
-    def __init__(self, index: Index, product_ids: npt.NDArray[np.object_], encoder: str, expansion_search: int) -> None:
-        self.index, self.product_ids, self.encoder, self.expansion_search = index, product_ids, encoder, expansion_search
+    def __init__(self, index: Index, products: pd.DataFrame, encoder: str, expansion_search: int) -> None:
+        self.product_ids, self.keys = products["product_id"].to_numpy(dtype=object), products["key"].to_numpy(dtype=np.uint64)
+        self.index, self.encoder, self.expansion_search = index, encoder, expansion_search
 
     def __len__(self) -> int:
         return len(self.product_ids)
@@ -101,16 +138,15 @@ class Shard:
         self.index.expansion_search = max(self.expansion_search, 2 * k)
         matches = self.index.search(queries, k)
         one_by_one = [matches] if isinstance(matches, Matches) else matches  # one query comes back without its batch
-        return [(each.keys.astype(np.intp), np.round(1 - each.distances.astype(np.float64), 6)) for each in one_by_one]
+        return [(np.searchsorted(self.keys, each.keys), np.round(1 - each.distances.astype(np.float64), 6)) for each in one_by_one]
 
 
 def open_shard(artifact: Artifact) -> Shard:
     """Open the shard in a verified artifact, its file mapped read-only; WhetstoneError: an earlier version of this code wrote it."""
-    if "expansion_search" not in artifact.facts:
+    if "count_removed" not in artifact.facts:
         raise WhetstoneError(f"{artifact.path} holds an index of an older kind: run `whetstone build --select search_index`")
     index = Index.restore(artifact.path / INDEX_FILE, view=True)
-    product_ids = pd.read_parquet(artifact.path / PRODUCTS_FILE)["product_id"].to_numpy(dtype=object)
-    return Shard(index, product_ids, artifact.facts["encoder"], artifact.facts["expansion_search"])
+    return Shard(index, pd.read_parquet(artifact.path / PRODUCTS_FILE), artifact.facts["encoder"], artifact.facts["expansion_search"])
 
 
 def search(shards: Sequence[Shard], query_vectors: Vectors, query_ids: Sequence[str], k: int) -> pd.DataFrame:

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.fusion import PAIR, blend, rrf, scaled, weighted
 from whetstone.retrieval.ranking import ndcg
-from whetstone.retrieval.vectors import Vectors
 
 RELEVANT, MODERATE = 2, 1  # labels of a guideline
 WEIGHTS = tuple(tenths / 10 for tenths in range(11))

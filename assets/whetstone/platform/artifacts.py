@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version as package_version
@@ -46,14 +48,16 @@ class Artifacts:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def make(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
-        """Return the artifact of these inputs, building it only if it isn't there whole.
+    def make(
+        self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None], *, anew: bool = False
+    ) -> Artifact:
+        """Return the artifact of these inputs, building it only if it isn't there whole, or is wanted `anew`.
 
         `inputs` are the JSON values that decide the content: input versions, settings, seed, code version. `build` fills an empty folder
         and returns facts to remember (JSON values), such as a dev curve.
         """
         version = fingerprint(kind, inputs)
-        if self.damage(f"{kind}/{version}"):
+        if anew or self.damage(f"{kind}/{version}"):
             with atomic_folder(self.root / kind / version) as folder:
                 facts = dict(build(folder) or {})
                 files = {str(p.relative_to(folder)): file_sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -77,6 +81,16 @@ class Artifacts:
             if _sha256(file, (state := file.stat()).st_size, state.st_mtime_ns, state.st_ino) != expected:
                 return f"{file} is damaged (its SHA-256 is not the manifest's)"
         return None
+
+    def drop_category(self, category: str) -> None:
+        """Remove every artifact whose inputs name the category; manifests go last, so that the next call ends what a kill cut off."""
+        for manifest in self.root.glob(f"[!.]*/[!.]*/{MANIFEST}"):
+            with suppress(ValueError):  # a manifest that is damaged names nobody
+                if json.loads(manifest.read_text())["inputs"].get("category") == category:
+                    for file in manifest.parent.rglob("*"):
+                        if file.is_file() and file != manifest:
+                            file.unlink()
+                    shutil.rmtree(manifest.parent)
 
     def open(self, name: str) -> Artifact:
         """Open `kind/version` after verifying every file; WhetstoneError: it is missing or damaged (the message names the file)."""

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     index_connectivity: int = Field(16, ge=2, description="USearch M: edges a node keeps.")
     index_expansion_add: int = Field(512, ge=1, description="USearch candidates looked at when a vector is added.")
     index_expansion_search: int = Field(256, ge=1, description="USearch candidates looked at when searching.")
+    index_compact_share: float = Field(
+        0.2, ge=0, le=1, description="An index is built from nothing when removals since then exceed this share of its products."
+    )
     index_recall_floor: float = Field(0.99, ge=0, le=1, description="Recall@10 against exact search under which the index check blocks.")
 
     @field_validator("home", "data")

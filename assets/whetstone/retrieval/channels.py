@@ -17,7 +17,7 @@ from whetstone.platform.errors import WhetstoneError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from whetstone.retrieval.vectors import Vectors
+    from whetstone.platform.vectors import Vectors
 
 _SUMMARIES = ("lexical", "best", "best_dense")
 

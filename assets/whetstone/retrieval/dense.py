@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.channels import ChannelInputs
 from whetstone.retrieval.ranking import Hits, top_k
-from whetstone.retrieval.vectors import Vectors
 
 BLOCK = 1 << 26  # scores at a time: 256 MiB of float32
 SLACK = 1e-5  # candidates score at least the k-th best minus this share of the longest vectors' product: ten times the error of float32

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from whetstone.platform.registry import Encoder
+from whetstone.platform.vectors import Vectors, VectorStore
 from whetstone.retrieval.encode import Side, encode, load_encoder
-from whetstone.retrieval.vectors import Vectors, VectorStore
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from transformers.utils import logging as transformers_logging
 from whetstone.platform.compute import map_batches
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.precision import half_precision, pick_device
+from whetstone.platform.vectors import Vectors
 from whetstone.platform.weights import encoder_folder
-from whetstone.retrieval.vectors import Vectors
 
 transformers_logging.disable_progress_bar()  # "Loading weights" a hundred times; training and encoding have bars of their own
 

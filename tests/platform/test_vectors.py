@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from whetstone.platform import vectors
 from whetstone.platform.errors import WhetstoneError
-from whetstone.retrieval import vectors
-from whetstone.retrieval.vectors import VectorStore, text_hash
+from whetstone.platform.vectors import VectorStore, text_hash
 
 
 class Counting:
@@ -50,6 +50,19 @@ def test_only_what_is_missing_is_encoded(tmp_path: Path) -> None:
     silent = Counting()
     get(VectorStore(tmp_path), ["a", "bb", "ccc"], silent)
     assert silent.asked == []
+
+
+def test_only_the_texts_that_are_kept_stay_whatever_the_encoder(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path / "none yet")
+    store.keep([])
+    assert not store.path.exists()
+    for version in ("v1", "v2"):
+        get(store, ["a", "bb", "ccc"], Counting(), version)
+    store.keep([text_hash("bb"), text_hash("never seen")])
+    for version in ("v1", "v2"):
+        encode = Counting()
+        get(store, ["a", "bb", "ccc"], encode, version)
+        assert encode.asked == ["a", "ccc"]
 
 
 def test_versions_never_mix_whatever_they_are_called(tmp_path: Path) -> None:

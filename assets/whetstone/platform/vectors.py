@@ -25,6 +25,7 @@ CHUNK_ROWS = 16_384  # texts encoded between two writes: what a killed build can
 LOCK_PATIENCE_S = 60.0
 _TABLE = "create table if not exists vectors (encoder text, text_hash text, vector blob, crc integer, primary key (encoder, text_hash))"
 _WANTED = "select text_hash, vector, crc from vectors where encoder = ? and text_hash in (select value from json_each(?))"
+_DROPPED = "delete from vectors where text_hash not in (select value from json_each(?))"
 _STORED = "insert or replace into vectors values (?, ?, ?, ?)"
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,11 @@ class VectorStore:
             self._run(_STORED, ((encoder_version, key, vector.tobytes(), zlib.crc32(vector)) for key, vector in made.items()))
             vectors |= made
         return np.stack([vectors[key] for key in text_hashes])
+
+    def keep(self, text_hashes: Sequence[str]) -> None:
+        """Drop the vectors of every other text, whatever the encoder."""
+        if self.path.exists():
+            self._run(_DROPPED, [(json.dumps(list(text_hashes)),)])
 
     def _run(self, statement: str, rows: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
         """What a statement gives for rows of parameters, in one transaction; a damaged file is dropped, because it can be made again."""
