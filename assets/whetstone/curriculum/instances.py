@@ -101,8 +101,8 @@ def _rows(
         relevant = material.graded[material.graded["grade"] >= positive_grade].assign(tier=GRADED)
         tiers = pd.concat([relevant, tiers[~tiers["tier"].str.endswith("_positive")]])
     if {MINED_POSITIVE, MINED_NEGATIVE} & {*positives, *negatives}:
-        mined = material.mined[material.mined["label"] != MODERATE]
-        tiers = pd.concat([mined.assign(tier=[MINED_POSITIVE if label else MINED_NEGATIVE for label in mined["label"]]), tiers])
+        hard = material.mined[material.mined["label"] != MODERATE]
+        tiers = pd.concat([hard.assign(tier=[MINED_POSITIVE if label else MINED_NEGATIVE for label in hard["label"]]), tiers])
     if NEAR_MISS in negatives:
         is_moderate = (material.graded["label"] == MODERATE) & (material.graded["grade"] < positive_grade)
         tiers = pd.concat([tiers, material.graded[is_moderate].assign(tier=NEAR_MISS)])
