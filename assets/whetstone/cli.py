@@ -109,20 +109,16 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a query and line.")] = False,
 ) -> None:
-    """Search the built index, over all categories or one."""
+    """Search the published set of shards, over all categories or one."""
     if (query is None) == (queries is None):
         raise WhetstoneError('give either a query, as in `whetstone search "usb c charger"`, or a file with --queries')
     from whetstone.index.render import render_jsonl, render_table
     from whetstone.index.serving import open_searcher
-    from whetstone.platform.asset import artifact_name, artifact_names
     from whetstone.platform.warehouse import Warehouse
 
     texts = _lines(queries) if queries else [query or ""]
     settings = load_settings()
-    instance = dagster_instance(settings)
-    names = {category: name for category, name in artifact_names(instance, "models.search_index").items() if category}
-    read = Warehouse(database=str(settings.warehouse_path)).read
-    searcher = open_searcher(settings, read, names, lambda: artifact_name(instance, "models.search_thresholds"))
+    searcher = open_searcher(settings, Warehouse(database=str(settings.warehouse_path)).read)
     found = searcher.search(texts, k, system, category)
     lines = render_jsonl(texts, found) if as_jsonl or as_json else [render_table(texts, found)]
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -1,5 +1,6 @@
 """Wiring of evaluation: every system on dev and test queries over the whole catalog, the champion gate, the report."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         pointers = registry_of(settings).require()
         checkpoints = {stage: artifacts.open(artifact_name(context.instance, f"models.{stage}")) for stage in stages}
         encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints.items())]
-        if pointers.champion.version not in {encoder.version for encoder in encoders}:
-            encoders.insert(1, Encoder("champion_before", pointers.champion.version, pointers.champion.path))
+        served = {"champion_before": pointers.champion, **{f"previous_{n}": each for n, each in enumerate(pointers.previous, start=1)}}
+        known = {encoder.version for encoder in encoders}
+        encoders[1:1] = [replace(each, name=name) for name, each in served.items() if each.version not in known]
         table, scores, found = evaluate_systems(contest, encoders)
         warehouse.replace("meta.judged_scores", scores)
         warehouse.replace("meta.thresholds", pd.DataFrame([{"encoder": each.encoder, "thresholds": each.json()} for each in found]))
@@ -76,7 +78,8 @@ def champion(
     from whetstone.evaluation.report import report_json
 
     registry = registry_of(settings)
-    current = registry.require().champion
+    pointers = registry.require()
+    current = pointers.champion
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
     versions = encoders_of(table)
     before = next((name for name, version in versions.items() if version == current.version), None)
@@ -84,10 +87,12 @@ def champion(
         before, versions = current.name, {current.name: current.version}
     if before is None:
         raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
-    candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
+    checkpoints = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
+    candidates = [name for name in checkpoints if versions[name] not in pointers.rejected]
     decision = undecided(current.name) if table.empty else decide(table[table["system"].isin([before, *candidates])], candidates, before)
-    version = versions[decision.champion]
-    facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
+    version, barred = versions[decision.champion], [name for name in checkpoints if name not in candidates]
+    reason = " ".join([decision.reason, *(f"{name} was rolled back, so it is no candidate." for name in barred)])
+    facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": reason}
     written = {**facts, "comparisons": decision.comparisons}
 
     def write(folder: Path) -> dict[str, object]:

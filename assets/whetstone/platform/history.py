@@ -3,6 +3,7 @@
 Dagster's public API answers one partition at a time; status over thousands of partitions needs these two bulk queries.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ import dagster as dg
 import sqlalchemy as db
 from dagster._core.events import DagsterEventType
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 
 from whetstone.platform.artifacts import fingerprint
 
@@ -50,12 +51,29 @@ class History:
         """Latest materialisation by partition; an unpartitioned asset has the one partition None."""
         if key not in self._latest:
             storage = self.instance.event_log_storage
-            ids = sorted(storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION).values())
-            chunks = [dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)]
-            pages = [self.instance.fetch_materializations(each, limit=CHUNK) for each in chunks]
-            pages = pages or [self.instance.fetch_materializations(key, limit=1)]
-            self._latest[key] = {record.partition_key: _materialized(record) for page in pages for record in page.records}
+            ids = storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION).values()
+            newest = [] if ids else self.instance.fetch_materializations(key, limit=1).records
+            self._latest[key] = self._of_ids(key, ids) or {each.partition_key: _materialized(each) for each in newest}
         return self._latest[key]
+
+    def _of_ids(self, key: dg.AssetKey, storage_ids: Iterable[int]) -> dict[str | None, Materialized]:
+        ids = sorted(storage_ids)
+        chunks = [dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)]
+        pages = [self.instance.fetch_materializations(each, limit=CHUNK) for each in chunks]
+        return {record.partition_key: _materialized(record) for page in pages for record in page.records}
+
+    def changed_since(self, key: dg.AssetKey, storage_id: int) -> dict[str, str]:
+        """Categories of an asset whose version isn't the one they had at an earlier event, with their version then (`NEVER`: none)."""
+        newer = {c: now for c, now in self.latest(key).items() if c in self.categories and now.storage_id > storage_id}
+        events = SqlEventLogStorageTable.c
+        query = db.select(db.func.max(events.id)).group_by(events.partition)
+        query = query.where(events.asset_key == key.to_string(), events.id < storage_id)
+        query = query.where(events.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+        storage: Any = self.instance.event_log_storage
+        with storage.index_connection() as connection:
+            before = self._of_ids(key, [row[0] for row in connection.execute(query)])
+        then = {c: before[c].data_version if c in before else NEVER for c in newer if c is not None}
+        return {c: version for c, version in then.items() if version != newer[c].data_version}
 
     def seen_by(self, parent: dg.AssetKey, partition: str | None) -> str:
         """The parent's version as a child sees it: its partition's, its only one's, or for an unpartitioned child all of them."""
