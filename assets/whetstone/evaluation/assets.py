@@ -55,7 +55,8 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         pointers = registry_of(settings).require()
         checkpoints = {stage: artifacts.open(artifact_name(context.instance, f"models.{stage}")) for stage in stages}
         encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints.items())]
-        served = {"champion_before": pointers.champion, **{f"previous_{n}": each for n, each in enumerate(pointers.previous, start=1)}}
+        previous = [each for each in pointers.previous if Path(each.path).is_dir()]  # so that a rollback finds its figures and thresholds
+        served = {"champion_before": pointers.champion, **{f"previous_{n}": each for n, each in enumerate(previous, start=1)}}
         known = {encoder.version for encoder in encoders}
         encoders[1:1] = [replace(each, name=name) for name, each in served.items() if each.version not in known]
         table, scores, found = evaluate_systems(contest, encoders)

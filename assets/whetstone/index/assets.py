@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts, fingerprint
-from whetstone.platform.asset import artifact_name, artifact_names, asset, result
+from whetstone.platform.asset import INPUT_TAG, artifact_name, artifact_names, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
 from whetstone.platform.history import History
@@ -125,16 +125,22 @@ def shard_set(
 
     While a category or the thresholds are of another encoder, what was published last goes on serving.
     """
-    registry = registry_of(settings)
+    registry, history = registry_of(settings), History(context.instance)
     champion, shards = registry.require().champion, artifact_names(context.instance, "models.search_index")
+    vectors = history.latest(key_of("models.product_vectors"))
     made = ShardSet(
         champion,
         artifact_name(context.instance, "models.search_thresholds"),
-        {category: shards[category] for category in History(context.instance).categories if category in shards},
+        {category: shards[category] for category in history.categories if category in shards},
+        {
+            category: vectors[category].tags.get(f"{INPUT_TAG}staging.products", "")
+            for category in history.categories
+            if category in vectors
+        },
     )
     parts = {"search_thresholds": made.thresholds, **made.shards}
-    waits = [part for part, name in parts.items() if artifacts.open(name).facts["encoder"] not in ("", champion.version)]
-    waits += sorted(set(History(context.instance).categories) - set(made.shards))
+    waits = [part for part, name in parts.items() if artifacts.open(name).facts["encoder"] != champion.version]
+    waits += sorted(set(history.categories) - set(made.shards))
     if waits:
         said = f"not of the champion {champion.name} ({champion.version}) yet: {', '.join(waits)}"
         if not (state := registry.state()) or not state.sets:

@@ -57,6 +57,7 @@ class ShardSet:
     encoder: Encoder
     thresholds: str
     shards: Mapping[str, str]  # by category
+    products: Mapping[str, str]  # version of staging.products that each shard was made from
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,11 @@ class Registry:
 
     def require(self) -> Pointers:
         """The pointers of a source that was built before."""
-        state = self._known()
+        state = self.require_state()
         return state.bases[state.current]
 
-    def _known(self) -> State:
+    def require_state(self) -> State:
+        """All that is known of a source that was built before."""
         if (state := self.state()) is None:
             raise WhetstoneError(f"no encoder is registered in {self.path}; run `whetstone build` first")
         return state
@@ -185,7 +187,7 @@ class Registry:
     def _change(self, change: Callable[[State], State], first: State | None = None) -> Pointers:
         """Replace the state by what it is changed to; two processes change it one after the other."""
         with exclusive(self.path.with_suffix(".lock")):
-            before = self.state() or first or self._known()
+            before = self.state() or first or self.require_state()
             after = change(before)
             after = replace(after, sets=tuple(each for each in after.sets if each.encoder.version in after.encoders))
             if after != before:

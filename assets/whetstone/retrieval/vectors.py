@@ -77,6 +77,16 @@ class VectorStore:
             vectors |= made
         return np.stack([vectors[key] for key in text_hashes])
 
+    def keep(self, encoders: Iterable[str], text_hashes: Iterable[str], dry_run: bool = False) -> tuple[int, int]:
+        """Remove the vectors of other encoders and of other texts (a dry run only counts them); their number and bytes."""
+        others = "from vectors where encoder not in (select value from json_each(?)) or text_hash not in (select value from json_each(?))"
+        kept = json.dumps(sorted(encoders)), json.dumps(sorted(text_hashes))
+        [(count, size)] = self._run(f"select count(*), coalesce(sum(length(vector)), 0) {others}", [kept])
+        if count and not dry_run:
+            self._run(f"delete {others}", [kept])
+            self._run("vacuum", [()])
+        return count, size
+
     def _run(self, statement: str, rows: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
         """What a statement gives for rows of parameters, in one transaction; a damaged file is dropped, because it can be made again."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
