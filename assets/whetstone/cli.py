@@ -88,7 +88,8 @@ def check(
     found = checking.run_checks(open_builder(load_settings()), select, category)
     table = Table("check", "asset", "status", "severity", "blocking", "said", box=None)
     for each in found:
-        table.add_row(each.name, name_of(each.place), each.status, each.severity, "yes" if each.blocking else "", plain(each.said))
+        blocks = "blocking" if each.blocking else ""
+        table.add_row(*map(plain, (each.name, name_of(each.place), each.status, each.severity, blocks, each.said)))
     Console(width=200 if not sys.stdout.isatty() else None, highlight=False).print(table)
     if junit:
         atomic_write(junit, checking.junit(found))

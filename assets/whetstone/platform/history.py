@@ -71,7 +71,8 @@ class History:
         query = query.where(events.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
         storage: Any = self.instance.event_log_storage
         with storage.index_connection() as connection:
-            before = self._of_ids(key, [row[0] for row in connection.execute(query)])
+            ids = [row[0] for row in connection.execute(query)]
+        before = self._of_ids(key, ids)
         then = {c: before[c].data_version if c in before else NEVER for c in newer if c is not None}
         return {c: version for c, version in then.items() if version != newer[c].data_version}
 
