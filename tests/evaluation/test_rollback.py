@@ -63,7 +63,15 @@ class Shop:
     def evaluate(self, **ndcg: tuple[str, float]) -> None:
         """Evaluation finds these dev figures: system=(encoder version, NDCG@10 of every query)."""
         rows = [
-            {"place": place, "system": system, "encoder_version": version, "query_id": query, "split": "dev", "segment": "head", "ndcg@10": value}
+            {
+                "place": place,
+                "system": system,
+                "encoder_version": version,
+                "query_id": query,
+                "split": "dev",
+                "segment": "head",
+                "ndcg@10": value,
+            }
             for place, (system, (version, value)) in enumerate(ndcg.items())
             for query in QUERIES
         ]
@@ -243,7 +251,7 @@ def test_nothing_to_roll_back_to_names_the_mend(shop, promoted) -> None:
     with pytest.raises(WhetstoneError, match=r"'nonsense' is no previous champion; there are base \(base-"):
         roll_back(promoted.builder(), promoted.settings, "nonsense")
     roll_back(promoted.builder(), promoted.settings, None)
-    with pytest.raises(WhetstoneError, match="nothing to roll back to.*once a build has promoted"):
+    with pytest.raises(WhetstoneError, match=r"nothing to roll back to.*once a build has promoted"):
         roll_back(promoted.builder(), promoted.settings, None)
     lines = list_champions(promoted.registry.require_state())
     assert lines[0].startswith("champion  base") and lines[0].endswith("serves") and lines[1:] == [f"rejected  {promoted.good}"]

@@ -82,6 +82,7 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: str, select: str) -> 
     is_comparable = not is_new and columns_of(connection, table) == columns
     changed = count_changed(connection, "landed_rows", table, category) if is_comparable else {}
     connection.execute(f"create or replace table {table} as select * from landed_rows")
+    connection.execute("drop table temp.landed_rows")
     return changed
 
 

@@ -101,6 +101,8 @@ def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str
     `damage` says what is wrong with the artifact `kind/version`, or None. `written` holds the contents of every partition in the warehouse,
     to notice rows that are gone and to count those that changed; None where there is no warehouse.
     """
+    for parent in {parent for node in graph.nodes.values() for parent in node.parents}:
+        history.latest(parent)  # of all partitions at once, also of what the feed lands
     unpassed = history.unpassed_checks([check for node in graph.nodes.values() for check in node.blocking_checks])
 
     def reasons(node: Node, partition: str | None) -> Iterator[str]:
