@@ -41,7 +41,7 @@ class Shop:
         def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             """A copy of the rows."""
             category = context.partition_key if by_category else None
-            numbers = shop.rows[category] if by_category else sum(shop.rows.values(), [])
+            numbers = shop.rows[category] if by_category else [number for rows in shop.rows.values() for number in rows]
             return result(shop.warehouse.replace(f"{schema}.{name}", pd.DataFrame({"number": numbers}), category))
 
         return made

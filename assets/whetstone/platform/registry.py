@@ -45,9 +45,9 @@ class Pointers:
     rejected: tuple[str, ...] = ()  # versions that were rolled back: the gate promotes none of them again
 
     @property
-    def encoders(self) -> list[Encoder]:
-        """All that it points to."""
-        return [self.base, self.incumbent, self.champion, *self.previous]
+    def line(self) -> tuple[Encoder, ...]:
+        """The champion and those before it, the last first."""
+        return self.champion, *self.previous
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class State:
     @property
     def encoders(self) -> dict[str, Encoder]:
         """Every encoder that serves, mines or may do so again, by version."""
-        found = [each for pointers in self.bases.values() for each in pointers.encoders]
+        found = [each for pointers in self.bases.values() for each in (pointers.base, pointers.incumbent, *pointers.line)]
         return {each.version: each for each in [*found, *(shard_set.encoder for shard_set in self.sets[:1])]}
 
     def with_pointers(self, pointers: Pointers) -> "State":
@@ -148,7 +148,7 @@ class Registry:
         """Make an encoder the champion; the one before it can serve again (`roll_back`)."""
 
         def change(pointers: Pointers) -> Pointers:
-            line = [each for each in (pointers.champion, *pointers.previous) if each.version != encoder.version]
+            line = [each for each in pointers.line if each.version != encoder.version]
             return replace(pointers, champion=encoder, previous=tuple(line[:KEPT]))
 
         return self._move(change)
@@ -158,10 +158,9 @@ class Registry:
 
         def change(state: State) -> State:
             pointers = state.bases[state.current]
-            line = [pointers.champion, *pointers.previous]
-            at = line.index(to)
-            rejected = dict.fromkeys([*pointers.rejected, *(each.version for each in line[:at])])
-            back = replace(pointers, champion=to, previous=tuple(line[at + 1 :]), rejected=tuple(rejected))
+            at = pointers.line.index(to)
+            rejected = dict.fromkeys([*pointers.rejected, *(each.version for each in pointers.line[:at])])
+            back = replace(pointers, champion=to, previous=pointers.line[at + 1 :], rejected=tuple(rejected))
             return (state.serving(shard_set) if shard_set else state).with_pointers(back)
 
         return self._change(change)
@@ -189,7 +188,8 @@ class Registry:
         with exclusive(self.path.with_suffix(".lock")):
             before = self.state() or first or self.require_state()
             after = change(before)
-            after = replace(after, sets=tuple(each for each in after.sets if each.encoder.version in after.encoders))
+            able = {each.version for pointers in after.bases.values() for each in pointers.line}
+            after = replace(after, sets=after.sets[:1] + tuple(each for each in after.sets[1:] if each.encoder.version in able))
             if after != before:
                 folder = f"{self.path.parent}{os.sep}"
                 atomic_write(self.path, json.dumps(asdict(after), indent=1).replace(json.dumps(folder)[1:-1], ""))
