@@ -79,6 +79,34 @@ def test_the_demo_catalog_never_lands_among_a_shops_files(tmp_path) -> None:
     assert (tmp_path / "home" / "demo" / "files" / "products.parquet").exists()
 
 
+def test_checks_alone_gate_a_pull_request(built_shop, tmp_path) -> None:
+    done = run(built_shop.settings, "check", "--select", "products,champion,catalog", "--junit", str(tmp_path / "checks.xml"))
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("0 stop what depends on them"), done.stderr
+    assert {"feed_is_fresh", "count_is_steady", "champion_at_floor", "columns"} <= set(done.stdout.split())
+    assert 'failures="0"' in (tmp_path / "checks.xml").read_text()
+    shop = built_shop.copy(tmp_path / "home")
+    with shop.warehouse().transaction() as connection:
+        connection.execute("update staging.products set title = '' where product_id = (select min(product_id) from staging.products)")
+    done = run(shop.settings, "check", "--select", "products", "--junit", str(tmp_path / "checks.xml"))
+    assert done.returncode == 1 and "1 failed" in done.stdout and "[" in done.stdout
+    assert "rows break it" in (tmp_path / "checks.xml").read_text()
+
+
+def test_rollback_and_gc_say_what_they_do(built_shop, tmp_path) -> None:
+    shop = built_shop.copy(tmp_path / "home")
+    listed = run(shop.settings, "rollback", "--list")
+    assert listed.returncode == 0 and listed.stdout.startswith("champion") and "3 shards, serves" in listed.stdout
+    done = run(shop.settings, "rollback")
+    if "previous" in listed.stdout:  # the gate promoted a checkpoint
+        assert done.returncode == 0 and "3 of 3 categories serve at once" in done.stdout and "champion_at_floor passed" in done.stdout
+    else:
+        assert done.returncode == 1 and "nothing to roll back to" in done.stderr
+    for arguments, last in ((("gc", "--dry-run"), "would remove: "), (("gc",), "removed: ")):
+        done = run(shop.settings, *arguments)
+        assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith(last), done.stderr
+    assert json.loads(run(shop.settings, "search", "red lamp", "-k", "3", "--json").stdout)["results"]
+
+
 def test_two_builds_at_once_are_one_too_many(built_shop, tmp_path) -> None:
     from whetstone.platform.files import exclusive
 
@@ -93,6 +121,7 @@ def test_errors_are_one_line_without_a_traceback(tmp_path, built_shop) -> None:
     for arguments, said in {
         ("report",): "no report",
         ("search", "lamp"): "no search index",
+        ("rollback",): "whetstone build",
         ("search",): "give either a query",
         ("cycle",): "whetstone build",
         ("build",): "data folder",

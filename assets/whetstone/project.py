@@ -27,6 +27,7 @@ plain = escape  # text without rich's markup, so that a category called `[red]` 
 def open_builder(values: Settings) -> Builder:
     """The builder of the project's definitions, after the feed was looked at."""
     from whetstone.catalog.jobs import apply, refresh
+    from whetstone.evaluation.jobs import hear_of_rollback
     from whetstone.platform.artifacts import Artifacts
     from whetstone.platform.build import Builder
     from whetstone.platform.warehouse import Warehouse
@@ -36,9 +37,11 @@ def open_builder(values: Settings) -> Builder:
     warehouse = Warehouse(database=str(values.warehouse_path))
     feed = refresh(values, warehouse, instance)
     apply(feed, instance)
+    artifacts = Artifacts(values.root / "artifacts")
+    hear_of_rollback(values, instance, warehouse, artifacts)  # a kill may have come between
     for what, count in feed.dropped.items():
         ERR.print(f"[yellow]left out[/] {count} {what}; `whetstone source check` lists them")
-    return Builder(definitions, instance, Artifacts(values.root / "artifacts"), warehouse)
+    return Builder(definitions, instance, artifacts, warehouse)
 
 
 def load_definitions(values: Settings) -> dg.Definitions:

@@ -1,6 +1,6 @@
 """Wiring of evaluation: every system on dev and test queries over the whole catalog, the champion gate, the report."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,8 +55,10 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         pointers = registry_of(settings).require()
         checkpoints = {stage: artifacts.open(artifact_name(context.instance, f"models.{stage}")) for stage in stages}
         encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints.items())]
-        if pointers.champion.version not in {encoder.version for encoder in encoders}:
-            encoders.insert(1, Encoder("champion_before", pointers.champion.version, pointers.champion.path))
+        previous = [each for each in pointers.previous if Path(each.path).is_dir()]  # so that a rollback finds its figures and thresholds
+        served = {"champion_before": pointers.champion, **{f"previous_{n}": each for n, each in enumerate(previous, start=1)}}
+        known = {encoder.version for encoder in encoders}
+        encoders[1:1] = [replace(each, name=name) for name, each in served.items() if each.version not in known]
         table, scores, found = evaluate_systems(contest, encoders)
         warehouse.replace("meta.judged_scores", scores)
         warehouse.replace("meta.thresholds", pd.DataFrame([{"encoder": each.encoder, "thresholds": each.json()} for each in found]))
@@ -76,14 +78,18 @@ def champion(
     from whetstone.evaluation.gate import decide
 
     registry = registry_of(settings)
-    current = registry.require().champion
+    pointers = registry.require()
+    current = pointers.champion
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
     versions = encoders_of(table) or {current.name: current.version}
     before = next((name for name, version in versions.items() if version == current.version), None)
     if before is None:
         raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
-    candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
+    checkpoints = [name for name, version in versions.items() if name.startswith("encoder_") and version != current.version]
+    candidates = [name for name in checkpoints if versions[name] not in pointers.rejected]
     decision = decide(table[table["system"].isin([before, *candidates])], candidates, before)
+    barred = [f"{name} was rolled back, so it is no candidate." for name in checkpoints if name not in candidates]
+    decision = replace(decision, reason=" ".join([decision.reason, *barred]))
     version, facts = versions[decision.champion], asdict(decision)
     decided = artifacts.make("promotion", {**facts, "version": version}, lambda _: facts)
     if decision.promoted:  # after the decision is kept: a kill in between decides again, and alike
