@@ -85,7 +85,7 @@ def check(
     from whetstone.platform import checking
     from whetstone.platform.staleness import name_of
 
-    found = checking.run_checks(open_builder(load_settings()), select, category)
+    found = checking.run_checks(open_builder(load_settings(), look_at_feed=False), select, category)
     table = Table("check", "asset", "status", "severity", "blocking", "said", box=None)
     for each in found:
         blocks = "blocking" if each.blocking else ""
@@ -112,7 +112,7 @@ def rollback(
 
     values = load_settings()
     state = registry_of(values).require_state()
-    builder = None if show else open_builder(values)
+    builder = None if show else open_builder(values, look_at_feed=False)
     for line in roll_back(builder, values, to) if builder else list_champions(state):
         OUT.print(plain(line))
     for checked in run_checks(builder, "champion") if builder else ():  # else the next build would ask the gate again to run them
@@ -126,7 +126,7 @@ def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what wo
 
     values = load_settings()
     with exclusive(values.root / "build.lock", f"a build of source {values.source} is running"):
-        found = collect_garbage(open_builder(values), values, dry_run)
+        found = collect_garbage(open_builder(values, look_at_feed=False), values, dry_run)
     total = sum(count for _, count, _ in found), sum(size for *_, size in found)
     for kind, count, size in [*found, ("would remove" if dry_run else "removed", *total)]:
         OUT.print(f"{kind}: {count:,}, {size / 2**20:,.1f} MiB")

@@ -41,11 +41,7 @@ def test_a_category_that_changes_by_more_than_a_fifth_is_told(tmp_path, counts, 
 
     for count in counts:
         warehouse.replace("staging.products", pd.DataFrame({"product_id": range(count)}), "toys")
-    definitions = dg.Definitions(
-        [dg.AssetSpec(["staging", "products"], partitions_def=CATEGORIES)],
-        asset_checks=[count_is_steady],
-        resources={"warehouse": warehouse},
-    )
+    definitions = dg.Definitions([products], asset_checks=[count_is_steady], resources={"warehouse": warehouse})
     [found] = run_checks(Builder(definitions, instance, Artifacts(tmp_path)))
     assert found.status == ("passed" if passed else "failed") and not found.stops
     assert found.said.endswith(f"{counts[-1]} products")

@@ -80,8 +80,8 @@ def hear_of_rollback(settings: Settings, instance: dg.DagsterInstance, warehouse
     from whetstone.evaluation.report import report_json
 
     champion = pointers.champion
-    table = warehouse.read("select * from marts.evaluation where encoder_version is not null order by place")
-    names = {version: name for name, version in encoders_of(table).items()}
+    is_there = ("marts.evaluation", None) in warehouse.written()  # a lost warehouse must not keep a build from mending it
+    names = {version: name for name, version in encoders_of(warehouse.table("marts.evaluation")).items()} if is_there else {}
     name, before = names.get(champion.version, champion.name), names.get(last.data_version, last.data_version)
     reason = f"{before} was rolled back to {name} by `whetstone rollback`."
     facts: dict[str, Any] = {"promoted": False, "champion": name, "before": before, "reason": reason}
