@@ -20,7 +20,8 @@ from whetstone.grading import grade
 from whetstone.grading.guideline import load_guideline
 from whetstone.platform.artifacts import Artifact
 from whetstone.platform.registry import Encoder
-from whetstone.platform.settings import Settings
+from whetstone.platform.settings import PROJECT, Settings
+from whetstone.platform.sql_models import read_model
 from whetstone.platform.warehouse import Warehouse
 
 
@@ -47,14 +48,10 @@ def test_a_changed_stage_is_stale_alone_and_another_seed_makes_all_stale() -> No
 def test_a_checkpoint_depends_on_everything_that_its_rows_and_its_dev_set_are_made_of() -> None:
     first, second, _ = assets(load_recipe("curriculum"), load_guideline("esci"))
     tables = {".".join(key.path) for key in first.keys_by_input_name.values()}
-    assert tables >= {
-        "marts.curriculum_tiers",
-        "marts.corrected_grades",
-        "marts.bm25_run",
-        "raw.judgments",
-        "raw.queries",
-        "staging.products",
-    }
+    assert tables >= {"marts.learning_set", "marts.judged_set"}
+    read = {name: set(read_model(PROJECT / f"sql/marts/{name}.sql", {}).tables) for name in ("learning_set", "judged_set")}
+    assert read["learning_set"] == {"marts.curriculum_tiers", "marts.corrected_grades", "staging.products", "raw.queries"}
+    assert read["judged_set"] == {"raw.judgments", "raw.queries", "staging.products"}
     assert "models.incumbent_encoder" in tables
     assert dg.AssetKey(["models", "encoder_bce"]) in second.keys_by_input_name.values()
 
@@ -67,7 +64,7 @@ def test_hard_samples_lie_between_the_stages_of_a_recipe_that_mines_and_nowhere_
         for stage in recipe.stages:
             assert ("marts.hard_samples" in read[stage.name]) == stage.needs_hard_samples
     read = inputs(load_recipe("supcon_circle"))
-    assert read["hard_samples"] >= {"models.encoder_supcon", "marts.corrected_grades", "models.calibration", "raw.judgments"}
+    assert read["hard_samples"] >= {"models.encoder_supcon", "marts.learning_set", "models.calibration", "marts.judged_set"}
     assert read["encoder_circle"] >= {"models.encoder_supcon", "marts.hard_samples"}
     assert "models.incumbent_encoder" in read["encoder_supcon"] and "models.incumbent_encoder" not in read["encoder_circle"]
 

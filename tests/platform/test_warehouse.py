@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.warehouse import STEPS, WRITTEN, Step, Warehouse, content_version, count_changed
+from whetstone.platform.warehouse import STEPS, WRITTEN, Step, Warehouse, Written, content_version, count_changed, replace_select
 
 HOSTILE = "a'; drop table x; --"
 
@@ -139,3 +141,23 @@ def test_an_older_homes_contents_are_taken_over(warehouse) -> None:
     warehouse.replace("marts.t", rows(a=[2]), "toys")
     assert warehouse.written()["marts.t", "toys"][0].version == version
     assert warehouse.written()["marts.t", "toys"][-1].count_changed == 1
+
+
+def test_a_held_table_moves_only_when_enough_of_it_changed(tmp_path: Path) -> None:
+    warehouse = Warehouse(database=str(tmp_path / "w.duckdb"))
+
+    def write(select: str, hold: float = 0.1) -> Written:
+        with warehouse.transaction() as connection:
+            return replace_select(connection, "marts.held", select, hold=hold)
+
+    first = write("select range as id, 'a' as said from range(20)")
+    assert first.count_held == 0 and write("select range as id, 'a' as said from range(20)") == first
+    edit = "select range as id, if(range < {}, 'b', 'a') as said from range(20)"
+    assert write(edit.format(2)) == replace(first, count_held=2)  # a tenth is not more than a tenth
+    assert write("select range as id, 'a' as said from range(22)") == replace(first, count_held=2)
+    assert warehouse.table("marts.held")["said"].tolist() == ["a"] * 20
+    assert warehouse.written()["marts.held", None][-1].version == first.version
+    moved = write(edit.format(3))  # counted from the table as it is, not from the last attempt
+    assert moved.version != first.version and moved.count_held == 0
+    assert (warehouse.table("marts.held")["said"] == "b").sum() == 3
+    assert write(edit.format(2), hold=0).version != moved.version

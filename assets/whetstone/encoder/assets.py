@@ -31,7 +31,7 @@ def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
 
 
 def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Guideline) -> dg.AssetsDefinition:
-    tables = ["marts.curriculum_tiers", "marts.corrected_grades", "staging.products", "raw.judgments", "raw.queries", *RUNS]
+    tables = ["marts.learning_set", "marts.judged_set"]  # they move when enough changed; what is read is what there is then
     tables += ["marts.synthetic_queries", "marts.synthetic_grades"] if recipe.synthetic else []
     tables += ["marts.hard_samples"] if stage.needs_hard_samples else []
     shape = recipe.towers.model_dump(mode="json")
@@ -148,10 +148,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         schema="marts",
         group="encoder",
         kinds={"torch", "duckdb", "anthropic"},
-        deps=[
-            *(f"models.{miner}", "marts.corrected_grades", "models.calibration"),
-            *("staging.products", "raw.queries", "raw.judgments"),
-        ],
+        deps=[f"models.{miner}", "marts.learning_set", "marts.judged_set", "models.calibration"],
         uses=[*PAYING, "tier_confidence", "candidates_per_rule"],
         version=f"1-{recipe.mining_depth}-{guideline.version}",
         by_category=False,

@@ -26,7 +26,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         schema="marts",
         group="evaluation",
         kinds={"python", "duckdb"},
-        deps=["staging.products", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
+        deps=["marts.learning_set", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
         uses=["depth", "bm25_k1", "bm25_b", "seed"],
         version=f"2-{guideline.version}",
         by_category=False,
@@ -101,11 +101,7 @@ def champion(
     schema="reports",
     group="evaluation",
     kinds={"python"},
-    deps=[
-        *("marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grade_proposals", "marts.grades", "marts.grade_audit"),
-        *("models.calibration", "models.search_thresholds", "marts.curriculum_tiers"),
-        *("raw.queries", "raw.judgments", "staging.products"),
-    ],
+    deps=["marts.evaluation", "models.champion", "models.calibration", "models.search_thresholds", "marts.channel_overlap"],
     uses=["seed"],
     by_category=False,
 )

@@ -91,7 +91,7 @@ def search_index(
     schema="models",
     group="index",
     kinds={"python"},
-    deps=["marts.evaluation", "models.champion", "staging.products", "raw.judgments"],
+    deps=["marts.evaluation", "models.champion"],
     by_category=False,
 )
 def search_thresholds(

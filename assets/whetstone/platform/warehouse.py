@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Written:
 
     count_rows: int
     version: str
+    count_held: int = 0  # changed rows that wait until there are more of them
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,16 @@ class Warehouse(DuckDBResource):
 
 
 def replace_select(
-    connection: duckdb.DuckDBPyConnection, table: str, select: str, category: str | None = None, parameters: Mapping[str, Any] | None = None
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    select: str,
+    category: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    hold: float = 0.0,
 ) -> Written:
     """Replace a partition by the rows of a SELECT, inside the caller's transaction.
+
+    A whole table (no category) stays as it is while no more than the share `hold` of its rows would change.
 
     When the columns changed, the table is made anew with them: other partitions keep the columns that stayed as they were and
     hold NULL in the others until their own build, which is due because the model's code version changed.
@@ -139,6 +147,10 @@ def replace_select(
     connection.execute(f"create table if not exists {table} as select * from new_rows limit 0")
     where, place = ("", {}) if category is None else ("where category = $category", {"category": category})
     changed = count_changed(connection, "new_rows", f"{table} {where}", "null::varchar", place)
+    if hold and category is None and changed:
+        present = content_version(connection, table)
+        if changed[None] <= hold * present.count_rows:
+            return replace(present, count_held=changed[None])
     connection.execute(f"delete from {table} {where}", place)
     connection.execute(f"insert into {table} by name select * from new_rows")
     written = content_version(connection, "new_rows")
