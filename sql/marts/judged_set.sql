@@ -5,7 +5,7 @@ select
     queries.split,
     queries.text as query,
     products.text_hash,
-    judgments.grade,
+    judgments.grade::bigint as grade,
 from raw.judgments as judgments
 inner join raw.queries as queries on judgments.query_id = queries.query_id
 inner join staging.products as products on judgments.product_id = products.product_id
