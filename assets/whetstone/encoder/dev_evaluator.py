@@ -3,10 +3,9 @@
     DCG@10 = sum_{i=1..10} gain_i / log2(i + 1),    NDCG@10 = DCG@10 / DCG@10 of the best possible order of the judged products
 
 The gains are the guideline's. An unjudged product has gain 0 and may crowd a judged one out, as in the whole catalog. The sub-catalog is
-every judged product of the dev queries plus as many others as asked for, those with the smallest seeded hashes, so that it hardly changes
-when the catalog does. Among judged products alone a checkpoint that loses the catalog looks good (README, Results: mine_and_refine).
-sentence-transformers' `InformationRetrievalEvaluator` knows only relevant and not relevant; scikit-learn's `ndcg_score` takes graded gains,
-and gives equal scores (listings with one text) the mean over their orders.
+every judged product of the dev queries plus others of the smallest seeded hashes: it hardly changes when the catalog does, and what loses
+the catalog can't look good. sentence-transformers' `InformationRetrievalEvaluator` knows only relevant and not relevant; scikit-learn's
+`ndcg_score` takes graded gains, and gives equal scores (listings with one text) the mean over their orders.
 """
 
 from __future__ import annotations
