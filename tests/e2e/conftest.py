@@ -91,9 +91,12 @@ class World(Shop):
         versions = {"dagster/data_version": "base", "dagster/code_version": node.code_version}
         builder.instance.report_runless_asset_event(dg.AssetMaterialization(champion, tags=inputs | versions))
         builder.history.forget(champion)
-        target = AssetCheckEvaluationTargetMaterializationData(builder.history.latest(champion)[None].storage_id, "", 0.0)
+        storage_id = builder.history.latest(champion)[None].storage_id
+        target = AssetCheckEvaluationTargetMaterializationData(storage_id=storage_id, run_id="", timestamp=0.0)
         for check in node.blocking_checks:  # nothing is evaluated that they could look at
-            passed = dg.AssetCheckEvaluation(champion, check.name, True, target_materialization_data=target, blocking=True)
+            passed = dg.AssetCheckEvaluation(
+                asset_key=champion, check_name=check.name, passed=True, target_materialization_data=target, blocking=True
+            )
             builder.instance.report_runless_asset_event(passed)
         outcome = builder.run(select)
         assert not outcome.failed and not outcome.held_back, (outcome.failed, outcome.held_back)

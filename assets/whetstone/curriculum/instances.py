@@ -5,7 +5,7 @@
     triplet  (query, product, negative_1)            hard and easy positives against token-similar negatives
 
 Notable:
-- Beyond the paper's tiers: `near_miss` is a pair of label 1, the right kind of thing with a wish unmet, which must rank below what meets all;
+- Beyond the paper's tiers: `near_miss` is a pair of label 1, the right kind of thing with a wish unmet, to rank below what meets all;
   `mined_positive` and `mined_negative` are the hard samples of [B] arXiv 2602.17654.
 - Every draw is a hash of (seed, query, product, slot), not the next number of a generator: a query, product or category that is added or
   edited leaves the rows of all others as they were. Random products come from a ring over the whole catalog (`ring.py`): the first one
