@@ -3,13 +3,16 @@
 import dagster as dg
 
 from whetstone.catalog import assets as catalog
+from whetstone.catalog import checks as catalog_checks
 from whetstone.catalog import jobs as catalog_jobs
 from whetstone.catalog.source import load_spec
 from whetstone.curriculum import assets as curriculum
 from whetstone.disagreement import assets as disagreement
+from whetstone.disagreement import checks as disagreement_checks
 from whetstone.encoder import assets as encoder
 from whetstone.encoder.recipes import load_recipes
 from whetstone.evaluation import assets as evaluation
+from whetstone.evaluation import checks as evaluation_checks
 from whetstone.grading import assets as grading
 from whetstone.grading import checks as grading_checks
 from whetstone.grading.guideline import load_guideline
@@ -23,6 +26,8 @@ from whetstone.platform.sql_models import sql_definitions
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval import assets as retrieval
 from whetstone.retrieval.channels import CHANNELS, run_ranks_sql
+
+CHECKED = (catalog_checks, disagreement_checks, grading_checks, index_checks, evaluation_checks)
 
 
 def build(settings: Settings) -> dg.Definitions:
@@ -55,7 +60,7 @@ def build(settings: Settings) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[*external, *models, *(with_settings(asset, settings) for asset in made)],
-        asset_checks=[*checks, *grading_checks.CHECKS, *index_checks.CHECKS],
+        asset_checks=[*checks, *(each for room in CHECKED for each in room.CHECKS)],
         sensors=[catalog_jobs.feed_sensor, automation_sensor(), sweep_sensor()],
         resources={
             "settings": settings,

@@ -79,6 +79,36 @@ def test_the_demo_catalog_never_lands_among_a_shops_files(tmp_path) -> None:
     assert (tmp_path / "home" / "demo" / "files" / "products.parquet").exists()
 
 
+def test_checks_alone_gate_a_pull_request(built_shop, tmp_path) -> None:
+    done = run(built_shop.settings, "check", "--select", "products,champion,catalog", "--junit", str(tmp_path / "checks.xml"))
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("0 stop what depends on them"), done.stderr
+    assert {"feed_is_fresh", "count_is_steady", "champion_at_floor", "columns"} <= set(done.stdout.split())
+    assert 'failures="0"' in (tmp_path / "checks.xml").read_text()
+    shop = built_shop.copy(tmp_path / "home")
+    with shop.warehouse().transaction() as connection:
+        connection.execute("update staging.products set title = '' where product_id = (select min(product_id) from staging.products)")
+    done = run(shop.settings, "check", "--select", "products", "--junit", str(tmp_path / "checks.xml"))
+    assert done.returncode == 1 and "1 failed" in done.stdout and "[" in done.stdout
+    assert "rows break it" in (tmp_path / "checks.xml").read_text()
+
+
+def test_rollback_and_gc_say_what_they_do(built_shop, tmp_path) -> None:
+    shop = built_shop.copy(tmp_path / "home")
+    listed = run(shop.settings, "rollback", "--list")
+    assert listed.returncode == 0 and listed.stdout.startswith("champion") and "3 shards, serves" in listed.stdout
+    done = run(shop.settings, "rollback")
+    if "previous" in listed.stdout:  # the gate promoted a checkpoint; the base was never published
+        assert done.returncode == 0 and "what served goes on serving" in done.stdout and "champion_at_floor passed" in done.stdout
+        stale = run(shop.settings, "status").stdout
+        assert "models.product_vectors" in stale and "models.champion:" not in stale
+    else:
+        assert done.returncode == 1 and "nothing to roll back to" in done.stderr
+    for arguments, last in ((("gc", "--dry-run"), "would remove: "), (("gc",), "removed: ")):
+        done = run(shop.settings, *arguments)
+        assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith(last), done.stderr
+    assert json.loads(run(shop.settings, "search", "red lamp", "-k", "3", "--json").stdout)["results"]
+
+
 def test_two_builds_at_once_are_one_too_many(built_shop, tmp_path) -> None:
     from whetstone.platform.files import exclusive
 
@@ -93,6 +123,7 @@ def test_errors_are_one_line_without_a_traceback(tmp_path, built_shop) -> None:
     for arguments, said in {
         ("report",): "no report",
         ("search", "lamp"): "no search index",
+        ("rollback",): "whetstone build",
         ("search",): "give either a query",
         ("cycle",): "whetstone build",
         ("build",): "data folder",
@@ -117,6 +148,13 @@ def test_source_check_of_a_good_and_a_bad_folder(built_shop, tmp_path) -> None:
     (shop.settings.data_dir / "queries.parquet").write_bytes(b"PAR1 half a file")
     done = run(shop.settings, "source", "check")
     assert done.returncode == 1 and "queries.parquet" in done.stdout
+
+
+@pytest.mark.parametrize("option", [("--products", "0"), ("--queries", "0"), ("--categories", "0"), ("--seed", "-1"), ("--out", __file__)])
+def test_demo_catalog_names_an_option_that_cannot_be(tmp_path, option) -> None:
+    done = run(None, "demo-catalog", *option, home=tmp_path / "home")
+    assert done.returncode == 2 and option[0] in done.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_demo_catalog_is_the_same_for_the_same_seed(tmp_path) -> None:

@@ -31,7 +31,7 @@ def test_the_picture_of_the_architecture_is_the_graph(definitions) -> None:
     picture = {
         "catalog", "queries", "products", "judgments", "engagement", "query_routes", "dictionary_run", "bm25_run", "dense_run",
         "disagreement_sets", "token_similar", "channel_overlap", "grade_candidates", "grades", "curriculum_tiers", "encoder_bce",
-        "encoder_mnr", "encoder_triplet", "evaluation", "champion", "product_vectors", "search_index", "incumbent_encoder",
+        "encoder_mnr", "encoder_triplet", "evaluation", "champion", "product_vectors", "search_index", "shard_set", "incumbent_encoder",
     }  # fmt: skip
     assert picture <= names
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.files import exclusive
+from whetstone.platform.files import atomic_write, exclusive
 from whetstone.platform.settings import PROJECT, Settings, load_settings
 from whetstone.project import ERR, Progress, dagster_instance, open_builder, plain, prepare_dagster_home
 
@@ -76,6 +76,63 @@ def status(select: Select = None, category: Categories = None) -> None:
 
 
 @app.command()
+def check(
+    select: Select = None,
+    category: Categories = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file, for continuous integration.")] = None,
+) -> None:
+    """Run asset checks on what is built, and make nothing. Exit code 1 if a blocking check fails with severity ERROR."""
+    from whetstone.platform import checking
+    from whetstone.platform.staleness import name_of
+
+    found = checking.run_checks(open_builder(load_settings(), look_at_feed=False), select, category)
+    table = Table("check", "asset", "status", "severity", "blocking", "said", box=None)
+    for each in found:
+        blocks = "blocking" if each.blocking else ""
+        table.add_row(*map(plain, (each.name, name_of(each.place), each.status, each.severity, blocks, each.said)))
+    Console(width=200 if not sys.stdout.isatty() else None, highlight=False).print(table)
+    if junit:
+        atomic_write(junit, checking.junit(found))
+    counts = [f"{sum(each.status == status for each in found)} {status}" for status in ("passed", "failed", "error", "skipped")]
+    stops = sum(each.stops for each in found)
+    OUT.print(f"{', '.join(counts)}; {stops} stop what depends on them")
+    if stops:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Option("--to", "-n", help="Name or version of a previous champion (default: the last).")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Only list the champion and those before it.")] = False,
+) -> None:
+    """Let the previous champion serve again at once; the one after it is not promoted again."""
+    from whetstone.evaluation.jobs import list_champions, roll_back
+    from whetstone.platform.checking import run_checks
+    from whetstone.platform.registry import registry_of
+
+    values = load_settings()
+    state = registry_of(values).require_state()
+    builder = None if show else open_builder(values, look_at_feed=False)
+    for line in roll_back(builder, values, to) if builder else list_champions(state):
+        OUT.print(plain(line))
+    for checked in run_checks(builder, "champion") if builder else ():  # else the next build would ask the gate again to run them
+        OUT.print(plain(f"check {checked.name} {checked.status}: {checked.said}"))
+
+
+@app.command()
+def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False) -> None:
+    """Remove artifacts and cached vectors that neither the last build, nor what serves or may serve again, needs."""
+    from whetstone.index.jobs import collect_garbage
+
+    values = load_settings()
+    with exclusive(values.root / "build.lock", f"a build of source {values.source} is running"):
+        found = collect_garbage(open_builder(values, look_at_feed=False), values, dry_run)
+    total = sum(count for _, count, _ in found), sum(size for *_, size in found)
+    for kind, count, size in [*found, ("would remove" if dry_run else "removed", *total)]:
+        OUT.print(f"{kind}: {count:,}, {size / 2**20:,.1f} MiB")
+
+
+@app.command()
 def grade(
     category: Categories = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Buy nothing; say what each stage would be asked, and for how much.")] = False,
@@ -92,11 +149,10 @@ def grade(
     settings = load_settings()
     builder = open_builder(settings)
     builder.selected(None, category)  # an unknown category is an error
-    planned = plan_grading(settings, builder, category)
-    for line in planned.notes:
+    notes, planned = plan_grading(settings, builder, category)
+    for line in notes:
         ERR.print(f"[yellow]note[/] {plain(line)}")
-    OUT.print(plain(planned.table))
-    OUT.print(planned.verdict)
+    OUT.print(plain(planned))
 
 
 @app.command()
@@ -109,20 +165,16 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a query and line.")] = False,
 ) -> None:
-    """Search the built index, over all categories or one."""
+    """Search the published set of shards, over all categories or one."""
     if (query is None) == (queries is None):
         raise WhetstoneError('give either a query, as in `whetstone search "usb c charger"`, or a file with --queries')
     from whetstone.index.render import render_jsonl, render_table
     from whetstone.index.serving import open_searcher
-    from whetstone.platform.asset import artifact_name, artifact_names
     from whetstone.platform.warehouse import Warehouse
 
     texts = _lines(queries) if queries else [query or ""]
     settings = load_settings()
-    instance = dagster_instance(settings)
-    names = {category: name for category, name in artifact_names(instance, "models.search_index").items() if category}
-    read = Warehouse(database=str(settings.warehouse_path)).read
-    searcher = open_searcher(settings, read, names, lambda: artifact_name(instance, "models.search_thresholds"))
+    searcher = open_searcher(settings, Warehouse(database=str(settings.warehouse_path)).read)
     found = searcher.search(texts, k, system, category)
     lines = render_jsonl(texts, found) if as_jsonl or as_json else [render_table(texts, found)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
@@ -165,11 +217,11 @@ def source_check() -> None:
 
 @app.command("demo-catalog")
 def demo_catalog(
-    products: Annotated[int, typer.Option(min=1, help="Products.")] = 2000,
-    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 400,
-    categories: Annotated[int, typer.Option(min=1, help="Root categories.")] = 5,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write (default: where the source `demo` looks).")] = None,
+    products: Annotated[int, typer.Option(min=1, max=9_999_999, help="Products.")] = 2000,
+    queries: Annotated[int, typer.Option(min=1, max=999_999, help="Queries.")] = 400,
+    categories: Annotated[int, typer.Option(min=1, max=1_000, help="Root categories.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Folder to write (default: where the source `demo` looks).")] = None,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing if the folder is there.")] = False,
 ) -> None:
     """Generate a shop whose relevance is known by construction. The same seed gives the same bytes."""
@@ -179,9 +231,8 @@ def demo_catalog(
     if if_missing and (folder / "products.parquet").exists():  # the generator puts it in place last
         OUT.print(f"{folder} is there already")
         return
-    summary = generate(folder, products=products, queries=queries, categories=categories, seed=seed)
-    counts = f"{summary.products:,} products in {summary.categories} categories, {sum(summary.queries.values()):,} queries"
-    OUT.print(f"{plain(str(folder))}: {counts}, {summary.judgments:,} judgments")
+    generate(folder, products=products, queries=queries, categories=categories, seed=seed)
+    OUT.print(f"{plain(str(folder))}: {products:,} products in {categories} categories, {queries:,} queries")
 
 
 @app.command()

@@ -24,9 +24,10 @@ ERR = Console(stderr=True, soft_wrap=True, highlight=False)
 plain = escape  # text without rich's markup, so that a category called `[red]` is printed as it is
 
 
-def open_builder(values: Settings) -> Builder:
-    """The builder of the project's definitions, after the feed was looked at."""
-    from whetstone.catalog.jobs import apply, refresh
+def open_builder(values: Settings, look_at_feed: bool = True) -> Builder:
+    """The builder of the project's definitions, after the feed was looked at, unless what is there is all that matters."""
+    from whetstone.catalog.jobs import Feed, apply, refresh
+    from whetstone.evaluation.jobs import hear_of_rollback
     from whetstone.platform.artifacts import Artifacts
     from whetstone.platform.build import Builder
     from whetstone.platform.warehouse import Warehouse
@@ -34,11 +35,13 @@ def open_builder(values: Settings) -> Builder:
     definitions = load_definitions(values)
     instance = dagster_instance(values)
     warehouse = Warehouse(database=str(values.warehouse_path))
-    feed = refresh(values, warehouse, instance)
+    feed = refresh(values, warehouse, instance) if look_at_feed else Feed()
     apply(feed, instance)
+    artifacts = Artifacts(values.root / "artifacts")
+    hear_of_rollback(values, instance, warehouse, artifacts)  # a kill may have come between
     for what, count in feed.dropped.items():
         ERR.print(f"[yellow]left out[/] {count} {what}; `whetstone source check` lists them")
-    return Builder(definitions, instance, Artifacts(values.root / "artifacts"), warehouse)
+    return Builder(definitions, instance, artifacts, warehouse)
 
 
 def load_definitions(values: Settings) -> dg.Definitions:

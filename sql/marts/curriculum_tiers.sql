@@ -3,25 +3,9 @@
 -- alone; token-similar negatives share words and were found by none. Grades between the bounds, and grades that their annotator
 -- was not sure of, belong to no tier. A pair is in one tier; a query keeps at most 50 positives and 50 negatives, shared fairly
 -- between the tiers of a side.
-with corrections as (
-    select * from marts.grade_audit
-    where category = $category and supersedes
-),
-
-grades as (
-    select
-        graded.query_id,
-        graded.product_id,
-        graded.split,
-        coalesce(corrections.new_grade, graded.grade) as grade,
-        coalesce(corrections.new_label, graded.label) as label,
-        coalesce(corrections.new_confidence, graded.confidence) as confidence,
-        if(corrections.query_id is null, graded.settled_by, 'audit') as settled_by,
-    from marts.grades as graded
-    left join corrections on graded.query_id = corrections.query_id and graded.product_id = corrections.product_id
-    where
-        graded.category = $category and graded.split = 'train'
-        and coalesce(corrections.new_confidence, graded.confidence) >= $tier_confidence
+with grades as (
+    select * from marts.corrected_grades
+    where category = $category and split = 'train' and confidence >= $tier_confidence
 ),
 
 ranks as (

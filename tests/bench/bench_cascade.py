@@ -26,8 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from whetstone.catalog.demo.generate import generate
 from whetstone.catalog.demo.truth import grade_pairs
 from whetstone.grading.annotator import Annotator
-from whetstone.grading.calibration import Calibration, Curve, fit_calibration, folds_of
-from whetstone.grading.cascade import asked, choose_thresholds, parse_target, settle
+from whetstone.grading.calibration import Calibration, Curve, fit_calibration, splits
+from whetstone.grading.cascade import choose_thresholds, settle
 from whetstone.grading.guideline import Guideline, load_guideline
 from whetstone.grading.simulated import SimulatedAnnotator, confusion_of
 
@@ -73,7 +73,6 @@ def simulated(name: str, accuracy: float, cost_usd: float, seed: int, pairs: pd.
         confusion_of(accuracy, guideline),
         cost_usd=cost_usd,
         seed=seed,
-        source="demo",
         truth_version="bench",
     )
 
@@ -112,17 +111,17 @@ def measure(method: str, grades: np.ndarray, raw: np.ndarray, pairs: pd.DataFram
     right = grades == human[:, None]
     group = pairs.loc[dev, "query_id"].to_numpy()
     fitted = [fit(method, grades[dev, s], raw[dev, s], right[dev, s]) for s in stages]
-    held, fold_of = np.zeros((len(group), len(costs))), folds_of(group)
-    for s, fold in product(stages, range(fold_of.max() + 1)):
-        own, (grade, told, is_right) = fold_of == fold, (each[dev, s] for each in (grades, raw, right))
-        held[own, s] = fit(method, grade[~own], told[~own], is_right[~own]).apply(grade[own], told[own])
+    held = np.zeros((len(group), len(costs)))
+    for s, (others, own) in product(stages, list(splits(np.unique(group, return_inverse=True)[1]))):
+        grade, told, is_right = (each[dev, s] for each in (grades, raw, right))
+        held[own, s] = fit(method, grade[others], told[others], is_right[others]).apply(grade[own], told[own])
     confidence = np.column_stack([fitted[s].apply(grades[test, s], raw[test, s]) for s in stages])
     columns = {f"confidence_{s}": confidence[:, s] for s in stages}
     for target in dict.fromkeys([*SHARES, *CHOSEN]):
-        choice = choose_thresholds(grades[dev], held, human[dev], costs, parse_target(target))
+        choice = choose_thresholds(grades[dev], held, human[dev], costs, target)
         settled = settle(grades[test], confidence, choice.thresholds)
         columns[f"right {target}"] = settled.grade == pairs.loc[test, "truth"].to_numpy()
-        columns[f"cost {target}"] = asked(grades[test], confidence, choice.thresholds) @ np.array(costs) / costs[LARGE]
+        columns[f"cost {target}"] = settled.asked(len(costs)) @ np.array(costs) / costs[LARGE]
         columns[f"sure {target}"] = settled.confidence
         columns[f"first {target}"] = settled.stage == 0
         columns[f"dev {target}"] = choice.agreement

@@ -77,7 +77,7 @@ def main(rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         warehouse, annotator = Warehouse(database=str(Path(folder) / "bench.duckdb")), Anybody()
         ledger = Ledger(warehouse.get_connection)
-        intents = Intents(ledger)
+        intents = Intents(ledger, ENTRY, Limits(1e9, 1e9))
         asked = f'["{GUIDELINE.version}", "{annotator.name}", "{annotator.version}"]'
         with warehouse.get_connection() as connection:
             connection.execute(FILL, {"rows": rows, "asked": asked, "guideline": GUIDELINE.version, "name": annotator.name})
@@ -98,26 +98,24 @@ def main(rows: int) -> None:
 
         wanted = pairs_from(3 * rows, WANTED)
         wanted = wanted.join(ledger_keys(wanted, annotator, GUIDELINE))
-        limits, terms = Limits(1e9, 1e9), {"is_batch": True}
+        terms = {"is_batch": True}
         made = []
         at_most = [0.01] * WANTED
 
         def intend() -> int:
-            made.append(intents.intend(wanted, at_most, "intended", "mark", terms, ENTRY, limits))
+            made.append(intents.intend(wanted, at_most, "intended", "mark", terms))
             return len(made[0].requests) if made[0] else 0
 
         timed(f"intend of {WANTED:,} requests", intend)
-        timed(f"spent by a build, {WANTED:,} requests open", lambda: round(intents.spent(ENTRY)["usd"].sum(), 2))
+        timed(f"spent by a build, {WANTED:,} requests open", lambda: round(intents.spent()["usd"].sum(), 2))
         timed(f"in_state, {WANTED:,} requests open", lambda: len(intents.in_state("intended")))
         requests = made[0].requests if made and made[0] else wanted
         paid = requests.head(ANSWERS).assign(
             grade=2, confidence=0.9, cost_usd=0.0001, tokens_in=700, tokens_out=120, failure=None, rationale="so"
         )
         timed(f"append of {ANSWERS:,} answers to them", lambda: ledger.append(paid))
-        timed("spent by a build after that", lambda: round(intents.spent(ENTRY)["usd"].sum(), 2))
-        timed(
-            "intend of one more request", lambda: intents.intend(wanted.head(1), [0.01], "asking", None, terms, ENTRY, limits) is not None
-        )
+        timed("spent by a build after that", lambda: round(intents.spent()["usd"].sum(), 2))
+        timed("intend of one more request", lambda: intents.intend(wanted.head(1), [0.01], "asking", None, terms) is not None)
 
 
 if __name__ == "__main__":

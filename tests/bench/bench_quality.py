@@ -27,7 +27,7 @@ import pandas as pd
 from quality_rows import KEY, ROWS, Row
 from quality_world import RUNS, World, build, facts_of, static_base
 
-from whetstone.curriculum.material import TRAIN_GRADES, Material
+from whetstone.curriculum.material import Material
 from whetstone.encoder.recipes import Stage
 from whetstone.platform.settings import load_settings
 
@@ -45,7 +45,11 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
         material = with_synthetic(world, material, row.synthetic)
     for number, stage in enumerate(recipe.stages):
         if stage.needs_hard_samples:
-            material = replace(material, mined=mined(world, material, start, recipe.mining_depth))
+            hard = mined(world, material, start, recipe.mining_depth)
+            is_relevant = hard["grade"] >= world.guideline.relevant_grade
+            material = replace(
+                material, mined=hard, relevant=pd.concat([material.relevant, hard.loc[is_relevant, ["query_id", "product_id"]]])
+            )
         part = (stage.max_steps or 1) / sum(each.max_steps or 1 for each in recipe.stages)
         stage = sized(stage, round(steps * part), batch, rate_factor)
         instances, _ = stage_instances(stage, material, seed)
@@ -58,7 +62,7 @@ def train(world: World, row: Row, seed: int, steps: int, batch: int, rate_factor
 
 def sized(stage: Stage, steps: int, batch: int, rate_factor: float) -> Stage:
     """The stage with so many steps of about as many texts a batch, and dev looks evenly spread over them."""
-    size = max(2, batch * 2 // stage.list_size) if stage.loss in ("supcon", "circle") else batch
+    size = max(2, batch * 4 // (1 + stage.list_size)) if stage.loss in ("supcon", "circle") else batch  # a row of four texts: two negatives
     # however few rows there are: `max_steps` ends it
     update = {"batch_size": size, "max_steps": steps, "learning_rate": stage.learning_rate * rate_factor, "epochs": steps}
     return stage.model_copy(update={**update, "evaluations": EVALUATIONS})
@@ -69,7 +73,7 @@ def mined(world: World, material: Material, encoder: Path, depth: int) -> pd.Dat
     from whetstone.encoder.hard_samples import mine_hard_samples
 
     embed = world.vectors(encoder)
-    known = world.warehouse.read(TRAIN_GRADES)
+    known = world.warehouse.read("select * from marts.corrected_grades where split = 'train'")
     samples, _ = mine_hard_samples(
         world.material.queries,  # not the synthetic ones: those are graded with their likely negatives already
         world.products,
@@ -81,7 +85,7 @@ def mined(world: World, material: Material, encoder: Path, depth: int) -> pd.Dat
         cap=world.settings.candidates_per_rule,
         confidence=world.settings.tier_confidence,
     )
-    return samples[["query_id", "product_id", "label"]]
+    return samples[["query_id", "product_id", "grade", "label"]]
 
 
 def with_synthetic(world: World, material: Material, restricted: bool) -> Material:
@@ -112,7 +116,7 @@ def with_synthetic(world: World, material: Material, restricted: bool) -> Materi
 
 def untrained(world: World, name: str) -> pd.DataFrame:
     """random, bm25 or base by query."""
-    from whetstone.evaluation.systems import random_run
+    from whetstone.evaluation.contestants import random_run
 
     if name == "base":
         return world.evaluate(world.vectors(world.base))

@@ -9,9 +9,10 @@
     supcon     MultipleNegativesRankingLoss on the same query with the same eight products (one positive, seven hard negatives)
     circle     the same
 
-Every contender is a process of its own that loads the base encoder, trains the same number of steps on the same rows and saves; its peak
-memory is the process's. Rounds are interleaved, because the machine is shared; the figures are ratios of medians. The library's trainer
-is set up as a careful user does, with bf16 where the hardware has it.
+Every contender is a process of its own that loads the base encoder, trains the same number of steps on the same rows and saves. What is
+timed is the trainer's `train()`, ours with its look at dev and its saved best weights; the peak memory is the process's. Rounds are
+interleaved, because the machine is shared; the figures are ratios of medians. The library's trainer is set up as a careful user does, with
+bf16 where the hardware has it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,14 +105,22 @@ def ours(loss: str, frame: pd.DataFrame, steps: int, batch: int, device: str) ->
 
 
 def work(who: str, loss: str, steps: int, batch: int, device: str) -> None:
-    """Be one contender: print the seconds, and the peak memory in MiB."""
+    """Be one contender: print examples per second of training, and the peak memory in MiB."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     size = max(2, batch // 4) if loss in ("supcon", "circle") else batch  # eight products a row
     frame = rows(loss, steps * size)
-    began = perf_counter()
+    train, seconds = SentenceTransformerTrainer.train, 0.0
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        nonlocal seconds
+        began = perf_counter()
+        done = train(*args, **kwargs)
+        seconds = perf_counter() - began
+        return done
+
+    SentenceTransformerTrainer.train = timed
     (ours if who == "whetstone" else library)(loss, frame, steps, size, device)
-    seconds = perf_counter() - began
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.startswith("cuda") else getrusage(RUSAGE_SELF).ru_maxrss / 1024
     print(len(frame) / seconds, peak)
 

@@ -51,18 +51,25 @@ def curriculum(without: str | None = None, then: str | None = None, positives: t
     return recipe.model_copy(update={"stages": tuple(stages)})
 
 
-def refine(stages: str = "supcon,circle", **changes: Any) -> Recipe:
-    """mine_and_refine with some of its stages; changes go to all of them."""
-    recipe = load_recipe("mine_and_refine")
+def paper(stages: str = "supcon,circle", **changes: Any) -> Recipe:
+    """supcon_circle ([B] to the letter) with some of its stages; changes go to the last of them."""
+    recipe = load_recipe("supcon_circle")
     kept = [stage for stage in recipe.stages if stage.loss in stages.split(",")]
-    return recipe.model_copy(update={"stages": tuple(stage.model_copy(update=changes) for stage in kept)})
+    return recipe.model_copy(update={"stages": (*kept[:-1], kept[-1].model_copy(update=changes))})
 
 
-def circle(lists: str) -> Recipe:
-    """mine_and_refine whose last stage learns from other lists."""
+def refine(positives: tuple[str, ...] = (), negatives: tuple[str, ...] = (), **changes: Any) -> Recipe:
+    """mine_and_refine whose second stage learns from other tiers; changes go to both stages of pairs."""
     recipe = load_recipe("mine_and_refine")
-    supcon, last = recipe.stages
-    return recipe.model_copy(update={"stages": (supcon, last.model_copy(update={"lists": lists}))})
+    first, second, *last = recipe.stages
+    tiers = {"positives": positives or second.positives, "negatives": negatives or second.negatives}
+    return recipe.model_copy(update={"stages": (first.model_copy(update=changes), second.model_copy(update=changes | tiers), *last)})
+
+
+def more_negatives() -> Recipe:
+    """mnr_baseline with two mined negatives a row: as many texts a batch as the recipes that have two."""
+    recipe = load_recipe("mnr_baseline")
+    return recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"negatives_per_positive": 2}),)})
 
 
 def single_channel(name: str) -> Callable[[World], Material]:
@@ -81,6 +88,7 @@ def single_channel(name: str) -> Callable[[World], Material]:
 
 ROWS: dict[str, Row] = {
     "mnr_baseline": Row(lambda: load_recipe("mnr_baseline")),
+    "mnr_baseline, two negatives": Row(more_negatives),
     "few_labels": Row(lambda: load_recipe("few_labels")),
     "mixed": Row(lambda: load_recipe("mixed")),
     "curriculum": Row(curriculum),
@@ -89,18 +97,22 @@ ROWS: dict[str, Row] = {
     "curriculum, no easy positives": Row(lambda: curriculum(without=EASY)),
     "curriculum, no hard positives": Row(lambda: curriculum(without=HARD)),
     "curriculum, no hard negatives": Row(lambda: curriculum(without=NEGATIVE)),
+    "curriculum, no near misses": Row(lambda: curriculum(without="near_miss")),
     "curriculum, no token-similar": Row(lambda: curriculum(without=SIMILAR)),
     "curriculum, no random": Row(lambda: curriculum(without="random")),
     "curriculum, bm25 alone mines": Row(lambda: curriculum(SIMILAR, positives=(EASY,)), single_channel("bm25")),
     "curriculum, dense alone mines": Row(lambda: curriculum(SIMILAR, positives=(EASY,)), single_channel("dense")),
-    "mine_and_refine": Row(refine, synthetic=True),
-    "supcon alone": Row(lambda: refine("supcon"), synthetic=True),
-    "circle alone": Row(lambda: refine("circle", lists="graded"), synthetic=True),
-    "supcon, circle on the originals": Row(lambda: circle("graded"), synthetic=True),
-    "supcon, circle on mined only": Row(lambda: circle("mined"), synthetic=True),
-    "mine_and_refine, no misspelling": Row(lambda: refine(spelling="none"), synthetic=True),
-    "mine_and_refine, in-place": Row(lambda: refine(spelling="in_place"), synthetic=True),
-    "mine_and_refine, no synthetic": Row(refine),
+    "mine_and_refine": Row(refine),
+    "mine_and_refine, mines nothing": Row(lambda: refine(("graded",), ("near_miss", "hard_negative", "random"))),
+    "mine_and_refine, mined alone": Row(lambda: refine(("mined_positive",), ("mined_negative", "random"))),
+    "mine_and_refine, misspelling added": Row(lambda: refine(spelling="additive")),
+    "mine_and_refine, misspelling in place": Row(lambda: refine(spelling="in_place")),
+    "mine_and_refine, synthetic": Row(refine, synthetic=True),
     "mine_and_refine, synthetic for all": Row(refine, synthetic=False),
+    "supcon_circle": Row(paper, synthetic=True),
+    "supcon alone": Row(lambda: paper("supcon"), synthetic=True),
+    "circle alone": Row(lambda: paper("circle", lists="graded"), synthetic=True),
+    "supcon, circle on the originals": Row(lambda: paper(lists="graded"), synthetic=True),
+    "supcon, circle on mined only": Row(lambda: paper(lists="mined"), synthetic=True),
 }
 KEY = ("mnr_baseline", "mixed", "curriculum", "mine_and_refine")

@@ -88,7 +88,7 @@ class World:
     @cached_property
     def dev(self) -> DevSet | None:
         chosen = self.queries("dev").sample(frac=1, random_state=0).head(self.dev_queries)
-        return build_dev_set(chosen, self.products[["product_id", "text"]], self.judgments, self.guideline.gains, size=1000)
+        return build_dev_set(chosen, self.products[["product_id", "text"]], self.judgments, self.guideline.gains)
 
     @cached_property
     def base(self) -> Path:

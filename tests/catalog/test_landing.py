@@ -263,3 +263,21 @@ def test_absent_optional_files_give_empty_tables(shop: Any, connection: Any) -> 
     (shop.data / "engagement.ndjson").unlink()
     assert land(connection, shop.load()).counts["engagement"] == 0
     assert [row[0] for row in connection.execute("describe raw.engagement").fetchall()][-1] == "mean_rank"
+
+
+def test_a_landing_remembers_how_many_rows_changed_in_each_category(shop: Any, connection: Any, rows: Rows) -> None:
+    first = land(connection, shop.load())
+    products = rows("products")
+    products[0]["title"] = "Shovel"
+    products.append({"id": "p5", "path": ["Toys"], "title": "Ball", "brand": None, "attributes": None, "price": 2})
+    shop.write("products", products)
+    shop.write("judgments", rows("judgments")[:1])
+    second = land(connection, shop.load())
+    written = "select table_name, category, version, count_rows, count_changed from meta.written order by all"
+    found = {(table, category, version): counts for table, category, version, *counts in connection.execute(written).fetchall()}
+    toys = [found["raw.catalog", "toys", report.category_versions["toys"]] for report in (first, second)]
+    assert toys == [[1, 0], [2, 1]]
+    [spade] = [category for category in second.category_versions if category == "garden"]
+    assert found["raw.catalog", spade, second.category_versions[spade]] == [2, 1]
+    assert found["raw.judgments", None, second.versions["judgments"]] == [1, 2]
+    assert len([place for place in found if place[0] == "raw.queries"]) == 1  # nothing changed there

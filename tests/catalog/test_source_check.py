@@ -103,12 +103,12 @@ def test_every_kind_of_bad_file_is_found_in_one_folder(shop: Any) -> None:
     assert brief(problems) == [
         ("judgments.csv", None, None, "missing file"),
         ("synonyms.txt", None, None, "missing file"),
-        ("products.ndjson", 2, None, "bad encoding"),
         ("queries.ndjson", None, None, "empty file"),
+        ("products.ndjson", 2, None, "bad encoding"),
         ("engagement.ndjson", 2, None, "broken JSON"),
         ("engagement.ndjson", 4, None, "broken JSON"),
     ]
-    assert "line 2: byte 51 is not UTF-8" in problems[2].message
+    assert "line 2: byte 51 is not UTF-8" in problems[3].message
 
 
 def test_missing_columns_and_wrong_types_are_found_in_all_tables(shop: Any) -> None:
@@ -174,6 +174,15 @@ def test_an_encoding_that_the_sql_names_is_fine(shop: Any) -> None:
     assert check(shop) == []
     shop.select("queries", f"{sql})")
     assert brief(check(shop)) == [("queries.csv", 2, None, "bad encoding")]
+
+
+def test_a_file_in_another_encoding_that_fails_for_its_values_is_not_called_badly_encoded(shop: Any) -> None:
+    shop.spec(files=FILES | {"queries": {"path": "queries.csv"}})
+    (shop.data / "queries.csv").write_bytes("id,text,frequency\nq1,café,many\n".encode("latin-1"))
+    columns = "columns = {'id': 'varchar', 'text': 'varchar', 'frequency': 'bigint'}"
+    sql = f"from read_csv($queries, header = true, encoding = 'latin-1', {columns})"
+    shop.select("queries", f"select id as query_id, text, frequency, 'train' as split {sql}")
+    assert brief(check(shop))[0] == ("queries.csv", 2, None, "wrong type")
 
 
 @pytest.mark.parametrize("is_packed", [False, True])

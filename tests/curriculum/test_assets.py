@@ -57,7 +57,7 @@ def test_only_products_without_a_positive_have_a_query_that_no_shopper_asked(war
     assert len(queries) > 5 and set(queries["generator"]) == {"template"}
     assert not queries["text"].isin(warehouse.table("raw.queries")["text"]).any()
     positives = warehouse.read(
-        "select product_id from marts.grades where split = 'train' and grade >= 3 union "
+        "select product_id from marts.corrected_grades where split = 'train' and grade >= 3 union "
         "select product_id from raw.judgments join raw.queries using (query_id) where split = 'train' and grade >= 3"
     )
     assert len(positives) and not queries["product_id"].isin(positives["product_id"]).any()

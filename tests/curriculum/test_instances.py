@@ -139,6 +139,19 @@ def test_mnr_fills_a_query_without_hard_negatives_with_random_products_and_says_
     assert strict["query_id"].tolist() == ["q1"] and lost == {"without_enough_negatives": 1}
 
 
+def test_near_misses_are_the_pairs_of_label_1_below_the_positives() -> None:
+    graded = pd.DataFrame(
+        [("q0", "p0", 4, 2), ("q0", "p1", 2, 1), ("q0", "p2", 1, 1), ("q0", "p3", 0, 0), ("q1", "p1", 0, 0)],
+        columns=["query_id", "product_id", "grade", "label"],
+    )
+    shop = replace(material([("q0", "p0", "hard_positive", 4), ("q1", "p4", "hard_positive", 4)]), graded=graded)
+    frame, counts = mnr_instances(shop, seed=1, negatives=("near_miss",), negatives_per_positive=2)
+    assert set(frame.loc[0, ["negative_id_1", "negative_id_2"]]) == {"p1", "p2"}
+    assert len(frame) == 1 and counts == {"without_enough_negatives": 1}  # q1 has none
+    low = mnr_instances(shop, seed=1, positive_grade=2, negatives=("near_miss",), negatives_per_positive=1).frame
+    assert low["negative_id_1"].tolist() == ["p2"]  # where grade 2 is good enough to be found, it is no miss
+
+
 def test_mnr_without_negatives_is_pairs() -> None:
     frame, counts = mnr_instances(material([("q0", "p0", "hard_positive", 3)]), seed=1, negatives=(), negatives_per_positive=0)
     assert text_columns(frame) == ["query", "product"] and len(frame) == 1 and not counts

@@ -12,12 +12,11 @@ import pytest
 
 from whetstone.curriculum.instances import bce_instances, mnr_instances, triplet_instances
 from whetstone.curriculum.lists import list_instances
-from whetstone.curriculum.material import TRAIN_GRADES, Material, load_material
+from whetstone.curriculum.material import Material, load_material
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.warehouse import Warehouse
 
 GRADES = ["query_id", "product_id", "category", "split", "grade", "label", "confidence", "settled_by"]
-AUDIT = ["query_id", "product_id", "category", "new_grade", "new_label", "new_confidence", "supersedes"]
 TIERS = ["query_id", "product_id", "split", "tier", "grade"]
 BUILD = {"bce": bce_instances, "mnr": mnr_instances, "triplet": triplet_instances}
 
@@ -32,7 +31,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
     tables = {
         "raw.queries": ([("q-train", "mug", "train"), ("q-dev", "cup", "dev"), ("q-test", "jug", "test")], ["query_id", "text", "split"]),
         "staging.products": ([(f"p{n}", f"text {n}") for n in range(8)], ["product_id", "text"]),
-        "marts.grades": (
+        "marts.corrected_grades": (
             [
                 ("q-train", "p0", "a", "train", 4, 2, 1.0, "one"),
                 ("q-train", "p0", "b", "train", 3, 1, 0.9, "one"),
@@ -43,7 +42,6 @@ def warehouse(tmp_path: Path) -> Warehouse:
             ],
             GRADES,
         ),
-        "marts.grade_audit": ([("q-train", "p0", "a", 0, 0, 1.0, False)], AUDIT),
         "raw.judgments": ([("q-train", "p5", 4), ("q-train", "p6", 1), ("q-dev", "p7", 4)], ["query_id", "product_id", "grade"]),
         "marts.curriculum_tiers": (
             [("q-train", "p0", "train", "easy_positive", 4), ("q-train", "p1", "train", "hard_negative", 0)],
@@ -56,7 +54,10 @@ def warehouse(tmp_path: Path) -> Warehouse:
             [("s-1", "p7", "a", 4, 2, 0.9), ("s-1", "p6", "a", 0, 0, 0.9), ("s-1", "p5", "a", 4, 2, 0.1)],
             [name for name in GRADES if name not in ("split", "settled_by")],
         ),
-        "marts.hard_samples": ([("q-train", "p3", 3, 0, "hard_negative")], ["query_id", "product_id", "rank", "label", "kind"]),
+        "marts.hard_samples": (
+            [("q-train", "p3", 3, 0, 0, "hard_negative"), ("q-train", "p4", 90, 4, 2, "hard_positive")],
+            ["query_id", "product_id", "rank", "grade", "label", "kind"],
+        ),
     }
     made = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
     for name, (rows, columns) in tables.items():
@@ -94,26 +95,6 @@ def test_other_splits_are_not_even_read(load: Callable[..., Material]) -> None:
     assert set(load().relevant["query_id"]) == {"q-train"}
 
 
-def test_a_correction_by_the_audit_takes_the_grades_place_in_its_category(load: Callable[..., Material], warehouse: Warehouse) -> None:
-    corrections = [
-        ("q-train", "p0", "a", 0, 0, 0.8, True),  # in category b it keeps its own grade
-        ("q-train", "p1", "a", 4, 2, 0.9, True),
-        ("q-train", "p2", "a", 0, 0, 0.6, True),
-        ("q-dev", "p3", "a", 0, 0, 0.9, True),
-    ]
-    warehouse.replace("marts.grade_audit", pd.DataFrame(corrections, columns=AUDIT))
-    assert pairs(load().graded) == {("q-train", "p0", 3, 1), ("q-train", "p1", 4, 2)}
-    assert ("q-train", "p2", 0, 0) in pairs(load(confidence=0.6).graded)  # the correction's own confidence counts
-    assert load().relevant_ids == {"q-train": {"p0", "p1", "p5"}}
-    known = warehouse.read(TRAIN_GRADES)[["category", "product_id", "grade", "label", "confidence", "settled_by"]]
-    assert pairs(known) == {
-        ("a", "p0", 0, 0, 0.8, "audit"),
-        ("b", "p0", 3, 1, 0.9, "one"),
-        ("a", "p1", 4, 2, 0.9, "audit"),
-        ("a", "p2", 0, 0, 0.6, "audit"),
-    }
-
-
 def test_synthetic_queries_come_in_if_wanted(load: Callable[..., Material]) -> None:
     shop = load(synthetic=True)
     assert shop.query_text == {"q-train": "mug", "s-1": "a made query"}
@@ -127,9 +108,16 @@ def test_synthetic_queries_come_in_if_wanted(load: Callable[..., Material]) -> N
 
 def test_hard_samples_come_in_if_wanted(load: Callable[..., Material]) -> None:
     shop = load(mined=True)
-    assert pairs(shop.mined) == {("q-train", "p3", 0)}
+    assert pairs(shop.mined) == {("q-train", "p3", 0, 0), ("q-train", "p4", 4, 2)}
+    assert shop.relevant_ids["q-train"] == load().relevant_ids["q-train"] | {"p4"}
     frame, _ = list_instances(shop, seed=1, lists="union", list_size=4, lists_per_query=1)
-    assert set(frame["product_ids"].iloc[0]) == {"p0", "p1", "p3"}
+    assert set(frame["product_ids"].iloc[0]) == {"p0", "p1", "p3", "p4"}
+    tiers = {"positives": ("graded", "mined_positive"), "negatives": ("mined_negative",), "negatives_per_positive": 1}
+    rows, _ = mnr_instances(shop, seed=1, positive_grade=3, **tiers)
+    assert set(zip(rows["product_id"], rows["tier"], rows["negative_id_1"], strict=True)) == {
+        ("p0", "graded", "p3"),
+        ("p4", "mined_positive", "p3"),
+    }
 
 
 @pytest.mark.parametrize("wanted", ["synthetic", "mined"])

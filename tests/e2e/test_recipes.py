@@ -25,9 +25,9 @@ FOLLOW = {
 
 @pytest.fixture(scope="module")
 def both(built_shop, tmp_path_factory: pytest.TempPathFactory):
-    """The built shop with `mine_and_refine` added, and what that build did."""
+    """The built shop with `supcon_circle` added, and what that build did."""
     shop = built_shop.copy(tmp_path_factory.mktemp("both") / "home")
-    shop.settings = shop.settings.model_copy(update={"recipe": "curriculum,mine_and_refine"})
+    shop.settings = shop.settings.model_copy(update={"recipe": "curriculum,supcon_circle"})
     return shop, shop.builder().run()
 
 

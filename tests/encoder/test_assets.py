@@ -20,7 +20,8 @@ from whetstone.grading import grade
 from whetstone.grading.guideline import load_guideline
 from whetstone.platform.artifacts import Artifact
 from whetstone.platform.registry import Encoder
-from whetstone.platform.settings import Settings
+from whetstone.platform.settings import PROJECT, Settings
+from whetstone.platform.sql_models import read_model
 from whetstone.platform.warehouse import Warehouse
 
 
@@ -47,15 +48,10 @@ def test_a_changed_stage_is_stale_alone_and_another_seed_makes_all_stale() -> No
 def test_a_checkpoint_depends_on_everything_that_its_rows_and_its_dev_set_are_made_of() -> None:
     first, second, _ = assets(load_recipe("curriculum"), load_guideline("esci"))
     tables = {".".join(key.path) for key in first.keys_by_input_name.values()}
-    assert tables >= {
-        "marts.curriculum_tiers",
-        "marts.grades",
-        "marts.grade_audit",
-        "marts.bm25_run",
-        "raw.judgments",
-        "raw.queries",
-        "staging.products",
-    }
+    assert tables >= {"marts.learning_set", "marts.judged_set"}
+    read = {name: set(read_model(PROJECT / f"sql/marts/{name}.sql", {}).tables) for name in ("learning_set", "judged_set")}
+    assert read["learning_set"] == {"marts.curriculum_tiers", "marts.corrected_grades", "staging.products", "raw.queries"}
+    assert read["judged_set"] == {"raw.judgments", "raw.queries", "staging.products"}
     assert "models.incumbent_encoder" in tables
     assert dg.AssetKey(["models", "encoder_bce"]) in second.keys_by_input_name.values()
 
@@ -67,20 +63,20 @@ def test_hard_samples_lie_between_the_stages_of_a_recipe_that_mines_and_nowhere_
         assert [name for name in read if name != "hard_samples"] == [stage.name for stage in recipe.stages]
         for stage in recipe.stages:
             assert ("marts.hard_samples" in read[stage.name]) == stage.needs_hard_samples
-    read = inputs(load_recipe("mine_and_refine"))
-    assert read["hard_samples"] >= {"models.encoder_supcon", "marts.grades", "marts.grade_audit", "models.calibration", "raw.judgments"}
+    read = inputs(load_recipe("supcon_circle"))
+    assert read["hard_samples"] >= {"models.encoder_supcon", "marts.learning_set", "models.calibration", "marts.judged_set"}
     assert read["encoder_circle"] >= {"models.encoder_supcon", "marts.hard_samples"}
     assert "models.incumbent_encoder" in read["encoder_supcon"] and "models.incumbent_encoder" not in read["encoder_circle"]
 
 
 def test_depth_of_the_search_makes_only_the_hard_samples_stale() -> None:
-    recipe = load_recipe("mine_and_refine")
+    recipe = load_recipe("supcon_circle")
     plain, deeper = code_versions(recipe), code_versions(recipe.model_copy(update={"mining_depth": 150}))
     assert {key.path[-1] for key in plain if plain[key] != deeper[key]} == {"hard_samples"}
 
 
 def test_other_towers_make_every_stage_stale() -> None:
-    recipe = load_recipe("mine_and_refine")
+    recipe = load_recipe("supcon_circle")
     plain = code_versions(recipe)
     for towers in (Towers(kind="heads"), Towers(dimensions=64)):
         shaped = code_versions(recipe.model_copy(update={"towers": towers}))
@@ -89,7 +85,7 @@ def test_other_towers_make_every_stage_stale() -> None:
 
 def test_synthetic_queries_are_read_by_every_stage_of_a_recipe_that_declares_them() -> None:
     tables = {"marts.synthetic_queries", "marts.synthetic_grades"}
-    recipe = load_recipe("mine_and_refine").model_copy(update={"synthetic": None})
+    recipe = load_recipe("supcon_circle").model_copy(update={"synthetic": None})
     assert not any(tables & read for read in inputs(recipe).values())
     made = inputs(recipe.model_copy(update={"synthetic": Synthetic()}))
     assert all(tables <= made[stage.name] for stage in recipe.stages)
@@ -122,7 +118,7 @@ def test_only_the_librarys_miner_reads_the_whole_catalog_and_unshaped_towers_non
 def warehouse(tmp_path: Path) -> Warehouse:
     """A train and a dev query; p0 graded and corrected."""
     pair = ["query_id", "product_id"]
-    graded, audit = ["grade", "label", "confidence", "settled_by"], ["new_grade", "new_label", "new_confidence", "supersedes"]
+    graded = ["grade", "label", "confidence", "settled_by"]
     tables: dict[str, tuple[list[tuple[Any, ...]], list[str]]] = {
         "raw.queries": ([("q", "mug", "train"), ("d", "cup", "dev")], ["query_id", "text", "split"]),
         "raw.judgments": ([("q", "p1", 4, 1), ("d", "p1", 4, 1)], [*pair, "grade", "raters"]),
@@ -130,8 +126,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
             [(f"p{n}", "a", f"text {n}", f"hash {n}") for n in range(3)],
             ["product_id", "category", "text", "text_hash"],
         ),
-        "marts.grades": ([("q", "p0", "a", "train", 4, 2, 0.9, "one")], [*pair, "category", "split", *graded]),
-        "marts.grade_audit": ([("q", "p0", "a", 0, 0, 0.8, True)], [*pair, "category", *audit]),
+        "marts.corrected_grades": ([("q", "p0", "a", "train", 0, 0, 0.8, "audit")], [*pair, "category", "split", *graded]),
         "marts.curriculum_tiers": ([("q", "p1", "train", "easy_positive", 4)], [*pair, "split", "tier", "grade"]),
         **dict.fromkeys(RUNS, ([("q", "p1")], pair)),
     }
@@ -186,14 +181,14 @@ def test_a_checkpoints_address_holds_the_code_and_the_texts_that_it_reads(
     shaped = curriculum.model_copy(update={"towers": Towers(dimensions=8)})
     cases = [(curriculum, "encoder_bce"), (baseline, "encoder_mnr_baseline"), (shaped, "encoder_bce")]
     before = [run(*case) for case in cases]
-    assert {each["code"] for each in before} == {2}
+    assert {each["code"] for each in before} == {wiring.CODE}
     products = warehouse.table("staging.products")
     warehouse.replace("staging.products", products.assign(text=products["text"].where(products["product_id"] != "p2", "edited")))
     after = [run(*case) for case in cases]
     assert [old["catalog"] == new["catalog"] for old, new in zip(before, after, strict=True)] == [True, False, False]
     assert [old["instances"] for old in before][1] == after[1]["instances"]
-    monkeypatch.setattr(wiring, "CODE", 3)
-    assert run(*cases[0])["code"] == 3
+    monkeypatch.setattr(wiring, "CODE", 99)
+    assert run(*cases[0])["code"] == 99
 
 
 def test_the_search_for_hard_samples_knows_corrected_grades_and_says_what_was_not_graded(
@@ -209,7 +204,7 @@ def test_the_search_for_hard_samples_knows_corrected_grades_and_says_what_was_no
         return graded.assign(kind="hard_negative"), {}
 
     monkeypatch.setattr(hard_samples, "mine_hard_samples", mine)
-    run(load_recipe("mine_and_refine"), "hard_samples")
+    run(load_recipe("supcon_circle"), "hard_samples")
     known = {
         product: tuple(rest) for product, *rest in seen[0][["product_id", "grade", "confidence", "settled_by"]].itertuples(index=False)
     }

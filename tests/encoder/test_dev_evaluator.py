@@ -57,28 +57,28 @@ def test_equal_scores_share_their_places_whatever_the_order_of_products(monkeypa
 
 
 def test_only_dev_queries_with_a_gain_count() -> None:
-    dev = build_dev_set(*frames(), GAINS, size=10)
+    dev = build_dev_set(*frames(), GAINS, others=7)
     assert dev.queries == ("first", "second")
     pairs = {(dev.queries[q], dev.products[p], dev.gains[q, p]) for q, p in zip(*dev.gains.nonzero(), strict=True)}
     assert pairs == {("first", "text 5", 1.0), ("first", "text 7", 0.1), ("second", "text 30", 0.01)}
 
 
-def test_sub_catalog_has_every_judged_product_and_the_size_asked_for() -> None:
-    dev = build_dev_set(*frames(), GAINS, size=10)
+def test_sub_catalog_has_every_judged_product_and_as_many_others_as_asked_for() -> None:
+    dev = build_dev_set(*frames(), GAINS, others=7)
     assert len(dev.products) == 10
     assert {"text 5", "text 7", "text 30"} <= set(dev.products)
-    assert len(build_dev_set(*frames(), GAINS, size=1).products) == 3
-    assert len(build_dev_set(*frames(), GAINS, size=1000).products) == 40
+    assert len(build_dev_set(*frames(), GAINS, others=0).products) == 3
+    assert len(build_dev_set(*frames(), GAINS, others=1000).products) == 40
 
 
 def test_sub_catalog_depends_on_the_seed_and_hardly_on_the_catalog() -> None:
     queries, products, judgments = frames()
-    dev = build_dev_set(queries, products, judgments, GAINS, size=20)
-    shuffled = build_dev_set(queries.iloc[::-1], products.iloc[::-1], judgments.iloc[::-1], GAINS, size=20)
+    dev = build_dev_set(queries, products, judgments, GAINS, others=17)
+    shuffled = build_dev_set(queries.iloc[::-1], products.iloc[::-1], judgments.iloc[::-1], GAINS, others=17)
     assert dev.version == shuffled.version
-    assert dev.version != build_dev_set(queries, products, judgments, GAINS, size=20, seed=1).version
+    assert dev.version != build_dev_set(queries, products, judgments, GAINS, others=17, seed=1).version
     more = pd.concat([products, pd.DataFrame({"product_id": ["new"], "text": ["new"]})])
-    assert len(set(dev.products) - set(build_dev_set(queries, more, judgments, GAINS, size=20).products)) <= 1
+    assert len(set(dev.products) - set(build_dev_set(queries, more, judgments, GAINS, others=17).products)) <= 1
 
 
 def test_version_follows_every_part() -> None:

@@ -45,8 +45,8 @@ def test_curriculum_is_the_papers_three_stages() -> None:
     assert set(triplet.positives) == {"hard_positive", "easy_positive"}
 
 
-def test_mine_and_refine_is_the_papers() -> None:
-    recipe = load_recipe("mine_and_refine")
+def test_supcon_circle_is_the_papers() -> None:
+    recipe = load_recipe("supcon_circle")
     assert [(stage.name, stage.loss, stage.lists) for stage in recipe.stages] == [
         ("encoder_supcon", "supcon", "graded"),
         ("encoder_circle", "circle", "union"),  # the mined alone make it forget
@@ -65,6 +65,7 @@ def test_mixed_is_one_stage_of_all_tiers() -> None:
         "easy_positive",
         "hard_positive",
         "hard_negative",
+        "near_miss",
         "token_similar_negative",
         "random",
     }
@@ -105,8 +106,8 @@ def test_a_recipe_is_added_by_adding_a_file(tmp_path: Path) -> None:
         (lambda r: r["stages"].__setitem__(0, {**LISTS, "positives": ["graded"]}), r"stages\[0\]: positives: loss 'supcon' does not"),
         (lambda r: r["stages"].__setitem__(0, {**LISTS, "list_size": 2}), r"stages\[0\]\.list_size: .*greater than or equal to 3"),
         (lambda r: r["stages"].__setitem__(0, {**LISTS, "gamma": 32}), r"stages\[0\]: gamma: loss 'supcon' does not read it"),
-        (lambda r: r["stages"].__setitem__(0, {**LISTS, "lists": "mined"}), r"stages\[0\]: lists: hard samples are mined with the stage"),
-        (lambda r: r["stages"].__setitem__(0, {**LISTS, "lists": "union"}), r"stages\[0\]: lists: hard samples are mined with the stage"),
+        (lambda r: r["stages"].__setitem__(0, {**LISTS, "lists": "mined"}), r"stages\[0\]: hard samples are mined with the stage"),
+        (lambda r: r["stages"].__setitem__(0, {**LISTS, "lists": "union"}), r"stages\[0\]: hard samples are mined with the stage"),
         (lambda r: r["stages"].__setitem__(0, {**BASELINE, "negatives": ["random"]}), r"stages\[0\]: negatives: loss 'mnr_baseline'"),
         (lambda r: r["stages"].__setitem__(0, {**BASELINE, "negatives_per_positive": 0}), r"stages\[0\]: negatives_per_positive"),
         (lambda r: r.update(towers={"kind": "three"}), r"towers\.kind"),
@@ -228,5 +229,16 @@ def test_two_recipes_that_make_the_same_table_are_refused(what: str, tmp_path: P
     assert len(load_recipes("mine", tmp_path)) == len(load_recipes("other", tmp_path)) == 1
 
 
-def test_shipped_recipes_can_be_trained_side_by_side() -> None:
-    assert len(load_recipes(",".join(path.stem for path in FOLDER.glob("*.yml")))) == len(list(FOLDER.glob("*.yml")))
+def test_shipped_recipes_can_be_trained_side_by_side_but_for_two_that_mine() -> None:
+    names = sorted(path.stem for path in FOLDER.glob("*.yml"))
+    assert len(load_recipes(",".join(name for name in names if name != "supcon_circle"))) == len(names) - 1
+    with pytest.raises(WhetstoneError, match="both have a miner"):
+        load_recipes("mine_and_refine,supcon_circle")
+
+
+def test_mine_and_refine_learns_from_the_union_with_the_originals() -> None:
+    recipe = load_recipe("mine_and_refine")
+    first, second, last = recipe.stages
+    assert recipe.miner == first.name and not first.needs_hard_samples and second.needs_hard_samples and last.needs_hard_samples
+    assert {"graded", "mined_positive"} <= set(second.positives) and "mined_negative" in second.negatives
+    assert (last.loss, last.lists) == ("circle", "union") and 100 <= recipe.mining_depth <= 200

@@ -16,6 +16,7 @@ from whetstone.curriculum.instances import text_columns
 from whetstone.curriculum.material import Material
 from whetstone.encoder.rows import library_negatives, numbered, training_rows
 from whetstone.encoder.stages import stage_instances
+from whetstone.platform.precision import half_precision
 
 IDS = st.sampled_from([f"p{number}" for number in range(9)])
 ROW = st.tuples(st.sampled_from(["mug", "cup", "jug"]), st.lists(IDS, min_size=3, max_size=3), st.lists(IDS, max_size=4, unique=True))
@@ -67,17 +68,18 @@ def test_library_negatives_are_what_the_library_mines(count: int, tiny_encoder: 
     assert set(instances["tier"]) == {"graded"} and len(instances) == 18
     made = library_negatives(instances, model, [*catalog, *catalog[:3]], count)  # a text twice is one product
     assert text_columns(made) == made.columns.tolist() == ["query", "product", *(f"negative_{place}" for place in range(1, count + 1))]
-    direct = mine_hard_negatives(
-        Dataset.from_dict({"query": instances["query"].tolist(), "product": instances["product"].tolist()}),
-        load(tiny_encoder),
-        corpus=sorted(catalog),
-        relative_margin=0.05,
-        range_max=1000,
-        num_negatives=count,
-        sampling_strategy="top",
-        output_format="n-tuple",
-        verbose=False,
-    )
+    with half_precision():  # the library's own vectors, as precise as everything is encoded
+        direct = mine_hard_negatives(
+            Dataset.from_dict({"query": instances["query"].tolist(), "product": instances["product"].tolist()}),
+            load(tiny_encoder),
+            corpus=sorted(catalog),
+            relative_margin=0.05,
+            range_max=1000,
+            num_negatives=count,
+            sampling_strategy="top",
+            output_format="n-tuple",
+            verbose=False,
+        )
     assert made.to_numpy().tolist() == [list(row.values()) for row in direct] and len(made)
     assert (made["product"] != made["negative_1"]).all()
     assert set(made["negative_1"]) <= set(catalog)

@@ -186,28 +186,18 @@ def test_best_order_scores_one_and_all_lie_between_zero_and_one(evaluation):
     assert (np.isclose(ndcg, 1.0) | np.isnan(ndcg)).all()
 
 
-@pytest.mark.parametrize(
-    ("run", "judged", "options", "message"),
-    [
-        ([("other", "a", 1)], [("q", "a", 4)], {}, "query 'other' was not asked for"),
-        ([("q", "a", 1), ("q", "a", 2)], [("q", "a", 4)], {}, "run: product 'a' stands twice"),
-        ([("q", "a", 1), ("q", "b", 3)], [("q", "a", 4)], {}, "ranks of query 'q'"),
-        ([("q", "a", 0)], [("q", "a", 4)], {}, "ranks of query 'q'"),
-        ([("q", "a", 1), ("q", "b", 1)], [("q", "a", 4)], {}, "ranks of query 'q'"),
-        ([("q", "a", 1)], [("q", "a", 4), ("q", "a", 2)], {}, "judgments: product 'a' stands twice"),
-        ([("q", "a", 1)], [("q", "a", 3)], {}, "grade 3 of product 'a' for query 'q' has no gain"),
-        ([("q", "a", 1)], [("q", "a", 4)], {"gains": {4: -1.0}}, "a gain is 0 or more"),
-        ([("q", "a", 1)], [("q", "a", 4)], {"gains": {4: float("nan")}}, "a gain is 0 or more"),
-        ([("q", "a", 1)], [("q", "a", 4)], {"cutoffs": (0, 10)}, "cutoff"),
-        ([("q", "a", 1)], [("q", "a", 4)], {"query_ids": ["q", "q"]}, "'q' stands twice"),
-    ],
-)
-def test_refuses_what_would_give_wrong_figures(run, judged, options, message):
-    options = {"gains": ESCI_GAINS, "query_ids": ["q"]} | options
-    with pytest.raises(WhetstoneError, match=message):
-        evaluate_run(
-            pd.DataFrame(run, columns=["query_id", "product_id", "rank"]),
-            pd.DataFrame(judged, columns=["query_id", "product_id", "grade"]),
-            options.pop("query_ids"),
-            **options,
-        )
+def test_rows_of_queries_that_were_not_asked_for_are_ignored():
+    rankings, grades = {"q": ["a"], "other": ["z", "a"]}, {"q": {"a": 4}}
+    pd.testing.assert_frame_equal(score(rankings, grades), score({"q": ["a"]}, grades))
+
+
+def test_a_grade_without_a_gain_is_refused():
+    with pytest.raises(WhetstoneError, match="grade 3 of product 'a' for query 'q' has no gain"):
+        score({"q": ["a"]}, {"q": {"a": 3}})
+
+
+@pytest.mark.parametrize("times", [(2, 1), (1, 2)])
+def test_a_repeated_pair_is_refused(times):
+    run, judgments = run_of({"q": ["a"] * times[0]}), judgments_of({"q": {"a": 4}})
+    with pytest.raises(ValueError, match="not unique"):
+        evaluate_run(run, pd.concat([judgments] * times[1]), ["q"], gains=ESCI_GAINS)

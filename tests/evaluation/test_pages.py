@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from whetstone.evaluation.charts import report_plots
+from whetstone.evaluation.charts import systems_figure
 from whetstone.evaluation.metrics import metric_names
 from whetstone.evaluation.pages import report_html, report_markdown, table_text
-from whetstone.evaluation.report import build_report
+from whetstone.platform.plots import figure_png
 from whetstone.platform.printable import printable
 
 HOSTILE = "_$\\frac$ <script>alert(1)</script>\"'|\n# x `y` \x1b[31m [a](javascript:b) 🦆 & _z_ *w*" + "long" * 100
@@ -57,17 +57,10 @@ def hostile(report):
     """The report with a hostile text wherever a source, a shop or a setting can put one."""
     systems = report["systems"] | {HOSTILE: report["systems"]["base"]}
     row = report["comparisons"][0] | {"against": HOSTILE}
-    return build_report(
-        source=HOSTILE,
-        created_at=report["created_at"],
-        catalog=report["catalog"],
-        systems=systems,
-        comparisons=[row],
-        champion=HOSTILE,
-        promoted=False,
-        reason=HOSTILE,
-        further={"overlap": [{"category": HOSTILE, HOSTILE: 1.0}], HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}},
-    )
+    hostile = {"source": HOSTILE, "systems": systems, "comparisons": [row], "champion": HOSTILE}
+    hostile["promotion"] = {"promoted": False, "reason": HOSTILE}
+    further = {"overlap": [{"category": HOSTILE, HOSTILE: 1.0}], HOSTILE: HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    return report | hostile | further
 
 
 def cell_of(lines, system, column):
@@ -119,7 +112,7 @@ def test_undefined_figures_are_dashes(report):
         figures["ndcg@10"] = dict.fromkeys(("mean", "low", "high"))
     assert cell_of(table_text(report).splitlines(), "random", "ndcg@10") == "-"
     assert "nan" not in report_markdown(report).lower()
-    assert "None" not in report_html(report, report_plots(report))
+    assert "None" not in report_html(report, {"plot": figure_png(systems_figure(report))})
 
 
 def test_markdown_shows_every_section(report):
@@ -127,14 +120,15 @@ def test_markdown_shows_every_section(report):
     titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert titles == [
         *("Champion", "Systems", "Segments", "Comparisons", "All metrics"),
-        *("Annotators", "Overlap", "Notes"),
+        *("Separability", "Warnings", "Tiers", "Overlap", "Versions"),
     ]
     assert "| encoder_mnr \\* |" in text
-    assert "| cross-encoder | 12,345 |" in text
-    assert "| toys | bm25 | dense | 0.1345 | 12,345 |" in text
+    assert "| easy | 12,345 | 60 |" in text
+    assert "| bm25 | dense | 0.1345 | 12,345 |" in text
+    assert "| :--- | :--- | ---: | ---: |" in text  # names to the left, figures to the right
     assert re.search(r"\| encoder_mnr \| base \| ndcg@10 \| [+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\] \|", text)
     assert re.search(r"\| base \| tail \| 1 \| 0\.\d{4} \[-, -\] \|", text)
-    for metric in metric_names():
+    for metric in (*metric_names(), r"ndcg_label@10"):
         assert f"| {metric} |" in text
 
 
@@ -150,21 +144,21 @@ def test_markdown_tables_survive_hostile_names(hostile):
 
 
 def test_html_is_self_contained_and_shows_the_plots(report):
-    plots = report_plots(report) | {"Overlap of the channels": b"\x89PNG"}
+    plots = {"Systems": figure_png(systems_figure(report)), "Overlap of the channels": b"\x89PNG"}
     text = report_html(report, plots)
     page = Page(text)
-    assert page.tags.count("img") == 3
+    assert page.tags.count("img") == 2
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "http://" not in text and "https://" not in text
     assert "url(" not in text and "@import" not in text
     assert "color-scheme: light dark" in text  # and no colour of the page's own stands in its way
     assert "background: #f" not in text.split("figure {")[0]
-    assert {"encoder_mnr *", "random", "cross-encoder", "12,345"} <= set(page.cells)
+    assert {"encoder_mnr *", "random", "easy", "12,345"} <= set(page.cells)
 
 
 @NO_EMOJI_FONT
 def test_html_escapes_hostile_names(hostile):
-    text = report_html(hostile, report_plots(hostile) | {HOSTILE: b"png"})
+    text = report_html(hostile, {HOSTILE: b"png"})
     page = Page(text)
     assert "script" not in page.tags
     assert not set(page.tags) - set(Page(report_html(hostile | {"overlap": []}, {"plot": b""})).tags)
@@ -184,7 +178,7 @@ def test_any_text_is_shown_literally(report):
     @given(st.lists(PIECES, min_size=1, max_size=12).map("".join))
     def check(text: str) -> None:
         shown = printable(text).strip()
-        page = Page(report_html(report | {"promotion": {"promoted": True, "reason": text}, "notes": [{"a": text, "b": "end"}]}, {}))
+        page = Page(report_html(report | {"promotion": {"promoted": True, "reason": text}, "versions": [{"a": text, "b": "end"}]}, {}))
         assert not set(page.tags) - known
         assert not shown or shown in page.paragraphs
         assert page.cells[-4:] == ["a", "b", shown, "end"]
@@ -193,29 +187,17 @@ def test_any_text_is_shown_literally(report):
 
 
 @NO_EMOJI_FONT
-def test_plots_are_pictures_named_by_what_they_show(report, hostile):
-    plots = report_plots(report)
-    assert list(plots) == [
-        "ndcg@10 by system and segment, with 95 % intervals",
-        "Recall by cutoff",
-    ]
-    for png in [*plots.values(), *report_plots(hostile).values()]:
+def test_the_plot_is_a_picture_that_follows_the_figures(report, hostile):
+    before = figure_png(systems_figure(report))
+    for png in (before, figure_png(systems_figure(hostile))):
         image = Image.open(BytesIO(png))
         assert image.format == "PNG"
         assert len(image.convert("RGB").getcolors(100_000)) > 20  # something is drawn
         assert image.width < 3_000
-
-
-def test_plots_are_the_same_bytes_each_time_and_follow_the_figures(report):
-    before = report_plots(report)
-    assert report_plots(report) == before
+    assert figure_png(systems_figure(report)) == before
     base = report["systems"]["base"]
-    for figures, key, changed in (
-        (base["ndcg@10"], "high", "ndcg@10 by system and segment, with 95 % intervals"),
-        (base["segments"]["head"]["ndcg@10"], "mean", "ndcg@10 by system and segment, with 95 % intervals"),
-        (base["recall@50"], "mean", "Recall by cutoff"),
-    ):
-        figures[key] += 0.2
-        after = report_plots(report)
-        assert [caption for caption in after if after[caption] != before[caption]] == [changed]
+    for key in ("high", "mean"):
+        base["ndcg@10"][key] += 0.2
+        after = figure_png(systems_figure(report))
+        assert after != before
         before = after

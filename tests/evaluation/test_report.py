@@ -1,33 +1,21 @@
-"""report.json: the contract's keys, strictness, order, and what is refused."""
+"""report.json: the contract's keys, the systems and comparisons that are shown, and that the JSON is strict."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
 
 import numpy as np
-import pytest
 
 from whetstone.evaluation.metrics import metric_names
-from whetstone.evaluation.report import build_report, report_json
-from whetstone.platform.errors import WhetstoneError
+from whetstone.evaluation.report import plain, report_json
 
-FIGURES = {"ndcg@10": {"mean": 0.5, "low": np.float64("nan"), "high": np.inf}, "queries": 1, "segments": {}}
-PARTS = {
-    "source": "demo",
-    "created_at": "2026-11-21T19:00:00Z",
-    "catalog": {"products": 1, "categories": 1, "queries": {"train": 0, "dev": 0, "test": 1}, "judgments": 2},
-    "systems": {name: FIGURES for name in ("encoder_bce", "base", "bm25", "random")},
-    "comparisons": [],
-    "champion": "base",
-    "promoted": False,
-    "reason": "base stays the champion: no checkpoint challenged it.",
-}
+BASELINES = ["random", "dictionary", "bm25", "base", "rrf_base", "hybrid_base"]
 
 
 def test_report_has_the_keys_of_the_contract(report):
     contract = ["source", "created_at", "catalog", "systems", "comparisons", "champion", "promotion"]
-    assert list(report) == [*contract, "annotators", "overlap", "notes"]
+    assert list(report)[:7] == contract
+    assert set(report) >= {"separability", "warnings", "tiers", "overlap", "versions"}
     assert report["catalog"] == {
         "products": 6764,
         "categories": 36,
@@ -35,12 +23,30 @@ def test_report_has_the_keys_of_the_contract(report):
         "judgments": 4892,
     }
     for system in report["systems"].values():
-        assert set(metric_names()) < set(system)
+        assert {*metric_names(), "ndcg_label@10"} < set(system)
         assert set(system["ndcg@10"]) == {"mean", "low", "high"}
         assert list(system["segments"]) == ["head", "torso", "tail"]
         assert set(system["segments"]["tail"]["recall@100"]) == {"mean", "low", "high"}
     assert set(report["comparisons"][0]) == {"system", "against", "metric", "difference", "low", "high", "p"}
-    assert set(report["promotion"]) == {"promoted", "reason"}
+    assert report["promotion"] == {"promoted": True, "reason": "encoder_mnr becomes the champion: it is better."}
+
+
+def test_baselines_come_first_and_of_the_checkpoints_hybrids_only_the_champions(report):
+    assert list(report["systems"]) == [*BASELINES, "encoder_mnr", "encoder_bce", "rrf_champion", "hybrid_champion"]
+    assert report["versions"] == {name: f"v-{name}" for name in ("base", "encoder_mnr", "encoder_bce")}
+
+
+def test_the_champion_is_compared_with_every_baseline(report):
+    compared = {(row["system"], row["against"]) for row in report["comparisons"]}
+    assert {("encoder_mnr", other) for other in ("base", "bm25", "hybrid_base")} <= compared
+    assert {("hybrid_champion", other) for other in ("base", "bm25", "hybrid_base", "rrf_champion")} <= compared
+    assert ("encoder_bce", "base") in compared and len(report["comparisons"]) == 4 * len(compared)
+
+
+def test_without_a_judged_test_query_nothing_is_measured(tables, request):
+    tables["marts.evaluation"] = tables["marts.evaluation"][:0]
+    report = request.getfixturevalue("report")
+    assert (report["systems"], report["comparisons"], report["versions"]) == ({}, [], {})
 
 
 def test_json_is_strict_and_reads_back_as_it_was(report):
@@ -49,55 +55,9 @@ def test_json_is_strict_and_reads_back_as_it_was(report):
 
     assert json.loads(report_json(report), parse_constant=refuse) == report
     assert report["systems"]["base"]["segments"]["tail"]["ndcg@10"]["low"] is None  # one tail query: no interval
+    assert report_json(report) == report_json(json.loads(report_json(report)))
 
 
 def test_undefined_and_infinite_figures_are_null_and_numpy_numbers_are_numbers():
-    report = build_report(**PARTS, further={"count": np.int64(3), "yes": np.bool_(True), "pair": (np.float32(0.5), None)})
-    assert report["systems"]["base"]["ndcg@10"] == {"mean": 0.5, "low": None, "high": None}
-    assert (report["count"], report["yes"], report["pair"]) == (3, True, [0.5, None])
-    assert json.loads(report_json(report)) == report
-
-
-def test_parts_of_a_report_are_strict_json_too():
-    # the gate writes its comparisons so: with one scored query there is no interval
-    assert json.loads(report_json({"comparisons": [{"low": float("nan"), "p": np.float64(1.0)}]})) == {
-        "comparisons": [{"low": None, "p": 1.0}]
-    }
-
-
-def test_same_parts_give_the_same_bytes():
-    assert report_json(build_report(**PARTS)) == report_json(build_report(**PARTS))
-
-
-def test_systems_stand_in_order():
-    assert list(build_report(**PARTS)["systems"]) == ["random", "bm25", "base", "encoder_bce"]
-
-
-def test_comparisons_keep_the_keys_of_the_contract_alone():
-    row = {
-        "system": "encoder_bce",
-        "against": "base",
-        "metric": "mrr",
-        "difference": 0.1,
-        "low": 0,
-        "high": 0.2,
-        "p": 0.1,
-    }
-    assert build_report(**PARTS | {"comparisons": [row | {"segment": "all"}]})["comparisons"] == [row]
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        ({"systems": {"base": FIGURES, "encoder_bce": FIGURES}}, "systems lacks random, bm25"),
-        ({"catalog": {"products": 1, "categories": 1, "judgments": 1}}, "catalog lacks queries"),
-        ({"catalog": PARTS["catalog"] | {"queries": {"train": 1, "test": 1}}}, "catalog.queries lacks dev"),
-        ({"comparisons": [{"system": "a"}]}, "comparisons lacks against"),
-        ({"further": {"champion": "me"}}, "'champion' would hide"),
-        ({"further": {"versions": {"torch": object()}}}, "versions.torch is a object"),
-        ({"created_at": datetime(2026, 11, 21)}, "created_at is a datetime"),
-    ],
-)
-def test_what_breaks_the_contract_is_refused(parts, message):
-    with pytest.raises(WhetstoneError, match=message):
-        build_report(**PARTS | parts)
+    found = plain({"count": np.int64(3), "yes": np.bool_(True), "pair": (np.float32(0.5), None), "low": np.float64("nan"), "high": np.inf})
+    assert found == {"count": 3, "yes": True, "pair": [0.5, None], "low": None, "high": None}

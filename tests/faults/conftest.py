@@ -14,6 +14,9 @@ from tests.faults.states import State, state
 from whetstone.platform.errors import WhetstoneError
 from whetstone.project import dagster_instance
 
+MINED = "+dense_run,product_vectors,search_index"
+"""What the shop is built as far as: tables, artifacts and cached vectors, in a second or two."""
+
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory, static_encoder: Path) -> World:  # noqa: F811
@@ -21,7 +24,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory, static_encoder: Path) -> 
     folder = tmp_path_factory.mktemp("faults")
     made = world_in(folder / "shop", static_encoder)
     made.memory = dagster_instance(made.settings)
-    made.build()
+    made.build(MINED)
     shutil.copytree(folder / "shop", folder / "aside")
     return made
 
@@ -46,7 +49,7 @@ def restored(pristine: World) -> World:
 def trouble(shop: World) -> list[str]:
     """What a build says that something goes wrong with: its one error, or those of what failed; nothing if it gets through."""
     try:
-        return [*shop.attempt().failed.values()]
+        return [*shop.attempt(MINED).failed.values()]
     except WhetstoneError as error:
         return [str(error)]
 
@@ -64,7 +67,7 @@ def wanted(pristine: World) -> State:
     """The state that the edited shop comes to when nothing goes wrong."""
     made = restored(pristine)
     edit(made)
-    made.build()
+    made.build(MINED)
     return state(made)
 
 

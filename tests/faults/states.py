@@ -11,7 +11,7 @@ from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import ARTIFACT_TAG, table_of
 from whetstone.platform.history import History
 from whetstone.platform.registry import registry_of
-from whetstone.platform.warehouse import content_version
+from whetstone.platform.warehouse import content_version, exists
 
 State = dict[str, Any]
 TABLES = "select schema_name || '.' || table_name from duckdb_tables() where schema_name in ('raw', 'staging', 'marts') order by 1"
@@ -19,8 +19,10 @@ TABLES = "select schema_name || '.' || table_name from duckdb_tables() where sch
 
 def state(shop: Shop) -> State:
     """Content of every table, version and artifact of every asset partition, what the registry points to, and the paid grades."""
-    history, registered = History(shop.instance), registry_of(shop.settings).require()
-    found: State = {"encoders": [each.version for each in (registered.base, registered.incumbent, registered.champion)]}
+    history, registry = History(shop.instance), registry_of(shop.settings)
+    pointers, sets = registry.require(), registry.require_state().sets
+    found: State = {"encoders": [each.version for each in (pointers.base, pointers.incumbent, pointers.champion)]}
+    found["served"] = [(each.encoder.version, each.thresholds, each.shards) for each in sets]
     for key in shop.instance.get_asset_keys():
         for partition, made in history.latest(key).items():
             if partition in {None, *history.categories}:
@@ -35,6 +37,7 @@ def state(shop: Shop) -> State:
     with shop.warehouse().get_connection() as connection:
         for (table,) in connection.execute(TABLES).fetchall():
             found[table] = content_version(connection, table)
-        found["grades"] = connection.execute("select key, count(*) from ledger.grades group by key order by key").fetchall()
-    assert all(count == 1 for _, count in found["grades"])  # nothing was paid for twice
+        if exists(connection, "ledger.grades"):
+            found["ledger"] = connection.execute("select key, count(*) from ledger.grades group by key order by key").fetchall()
+            assert all(count == 1 for _, count in found["ledger"])  # nothing was paid for twice
     return found

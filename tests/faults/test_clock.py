@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from tests.e2e.conftest import World
-from tests.faults.conftest import edit
+from tests.faults.conftest import MINED, edit
 from tests.faults.states import State, state
 
 from whetstone.platform.asset import key_of
@@ -27,10 +27,10 @@ def test_a_build_in_the_past_is_a_build(shop: World, wanted: State, monkeypatch:
     monkeypatch.setattr(time, "time", lambda: now() - a_day_ago)
     past = lambda: datetime.now(UTC) - timedelta(days=1)  # noqa: E731
     monkeypatch.setattr("dagster._time._mockable_get_current_datetime", past)
-    shop.build()
+    shop.build(MINED)
     after = newest()
     assert after.storage_id > before.storage_id and after.timestamp < before.timestamp  # the past came later
     assert state(shop) == wanted
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()
     monkeypatch.undo()
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import World
-from tests.faults.conftest import edit, trouble
+from tests.faults.conftest import MINED, edit, trouble
 from tests.faults.states import State, state
 
 from whetstone.catalog.jobs import apply, refresh
@@ -31,15 +31,15 @@ def empty(path: Path) -> None:
 def test_damaged_artifacts_are_made_again_as_they_were(shop: World) -> None:
     before = state(shop)
     folders = sorted(path.parent for path in (shop.settings.root / "artifacts").glob(f"*/*/{MANIFEST}"))
-    assert {folder.parent.name for folder in folders} == {"calibration", "vectors", "index"} and len(folders) == 7
+    assert {folder.parent.name for folder in folders} == {"vectors", "index"} and len(folders) == 6
     harms: list[Callable[[Path], None]] = [flip, cut, Path.unlink]
     for number, folder in enumerate(folders):
         file = max(folder.iterdir(), key=lambda path: path.stat().st_size)
         harms[number % 3](file if number % 2 else folder / MANIFEST)
     assert len({str(each) for each in stale(shop)}) >= len(folders)
-    assert shop.build()
+    assert shop.build(MINED)
     assert state(shop) == before
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()
 
 
 def stale(shop: World) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_damaged_feed_is_named_and_the_last_landing_stays(shop: World, name: s
     assert str(path) in said and "Nothing was changed" in said
     assert state(shop) == before
     path.write_bytes(content)
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()
 
 
 def test_a_damaged_note_of_the_last_landing_costs_a_landing(shop: World) -> None:
@@ -73,14 +73,14 @@ def test_a_damaged_note_of_the_last_landing_costs_a_landing(shop: World) -> None
         note.write_text(damaged)
         apply(refresh(shop.settings, shop.warehouse(), shop.instance), shop.instance)
         assert note.read_text() == content
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()
 
 
 @pytest.mark.parametrize("harm", [cut, flip, empty, Path.unlink], ids=lambda harm: harm.__name__)
 def test_a_damaged_vector_cache_costs_vectors(shop: World, wanted: State, harm: Callable[[Path], None]) -> None:
     harm(shop.settings.root / "vectors" / "vectors.sqlite")
     edit(shop)
-    shop.build()
+    shop.build(MINED)
     assert state(shop) == wanted
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_registry_is_named(shop: World, wanted: State, harm: Callable[
         assert str(path) in said[0] and "restore it, or delete it" in said[0]
     path.write_bytes(content)
     edit(shop)
-    shop.build()
+    shop.build(MINED)
     assert state(shop) == wanted
 
 
@@ -108,6 +108,6 @@ def test_a_damaged_warehouse_is_named_and_the_next_build_needs_none(shop: World,
     assert all(str(path) in each and "move it away" in each for each in said), said
     path.unlink()
     path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-    assert shop.build()
+    assert shop.build(MINED)
     assert state(shop) == before
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import World
-from tests.faults.conftest import edit
+from tests.faults.conftest import MINED, edit, trouble
 from tests.faults.states import State, state
 
 from whetstone.platform.errors import WhetstoneError
 
 PARTS = ("artifacts", "vectors", "dagster")
-
-
-def trouble(shop: World) -> list[str]:
-    try:
-        outcome = shop.attempt()
-    except WhetstoneError as error:
-        return [str(error)]
-    return [*outcome.failed.values()]
 
 
 def onto(disk: Path, shop: World, part: str) -> None:
@@ -58,6 +50,6 @@ def test_full(part: str, shop: World, wanted: State, small_disk: Path) -> None:
             continue
         for s in said: print("SAID", s[:600])
     ballast.unlink()
-    shop.build()
+    shop.build(MINED)
     assert state(shop) == wanted
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()

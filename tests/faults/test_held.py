@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import World
-from tests.faults.conftest import edit, trouble
+from tests.faults.conftest import MINED, edit, trouble
 from tests.faults.states import State, state
 
 from whetstone.platform import warehouse
@@ -36,7 +36,7 @@ def test_a_build_waits_for_who_holds_the_warehouse(shop: World, wanted: State) -
     with held(shop) as process:
         assert process.stdin
         threading.Timer(0.5, process.stdin.close).start()
-        shop.build()
+        shop.build(MINED)
     assert state(shop) == wanted
 
 
@@ -61,6 +61,6 @@ def test_a_warehouse_that_is_held_for_too_long_is_named(shop: World, wanted: Sta
         said = trouble(shop)
     assert said and all(str(shop.settings.warehouse_path) in each and "close that process" in each for each in said)
     holders[0].__exit__(None, None, None)
-    assert shop.build()
+    assert shop.build(MINED)
     assert state(shop) == wanted
-    assert shop.build() == set()
+    assert shop.build(MINED) == set()

@@ -14,21 +14,19 @@ import pandas as pd
 import pytest
 from tests.grading.stand_in import StandIn
 
-from whetstone.grading.annotator import make_answers
+from whetstone.grading.annotator import Book, Local, make_answers
 from whetstone.grading.guideline import Guideline, load_guideline
 from whetstone.grading.ledger import Connect, Entry, Ledger
 
 HOSTILE = ["usb c", "", 'it\'s "quoted"; drop table ledger.grades; --', "emoji 🦷\nnew line, comma\ttab\0null", "x" * 20_000, '["a", "b"]']
 
 
-class CountingAnnotator:
+class CountingAnnotator(Local):
     """Grades by the length of the texts, unless told otherwise; counts what it is asked.
 
     It raises instead of answering batch `break_at` (0-based), refuses the texts in `fail_on`, and has no answer to those in `silent_on`.
     `gives` is (grade, confidence) by the product's text.
     """
-
-    keeps_books = False
 
     def __init__(
         self,
@@ -38,12 +36,12 @@ class CountingAnnotator:
         fail_on: Collection[str] = (),
         *,
         name: str = "counting",
-        batch_size: int = 100,
+        batch: int = 100,
         cost_usd: float = 0.25,
         silent_on: Collection[str] = (),
         gives: Mapping[str, tuple[int, float]] | None = None,
     ) -> None:
-        self.name, self.version, self.batch_size, self.unanswered = name, version, batch_size, "the money is spent"
+        self.name, self.version, self.batch = name, version, batch
         self.batches: list[list[tuple[str, str]]] = []
         self._guideline, self._break_at, self._cost_usd = guideline, break_at, cost_usd
         self._fail_on, self._silent_on, self._gives = set(fail_on), set(silent_on), gives
@@ -51,6 +49,10 @@ class CountingAnnotator:
     @property
     def asked(self) -> list[tuple[str, str]]:
         return [pair for batch in self.batches for pair in batch]
+
+    def answer(self, pairs: pd.DataFrame, book: Book) -> str:
+        super().answer(pairs, book)
+        return "the money is spent"
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         self.batches.append(list(zip(pairs["query"], pairs["text"], strict=True)))

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from whetstone.grading.annotators import NO_KEY, SIMULATED, Room, open_annotators, open_writer
+from whetstone.grading.annotators import SIMULATED, Room, open_annotators, open_writer
+from whetstone.grading.claude.annotator import NO_KEY
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, booked, grade_through, ledger_keys
 from whetstone.platform.errors import WhetstoneError
@@ -64,11 +65,10 @@ def test_without_a_key_a_paid_stage_answers_from_the_ledger_alone(room: Callable
     made = room(cascade="claude_small")
     (claude,), warnings = open_annotators(made)
     assert warnings == [f"claude_small: {NO_KEY}"]
-    assert claude.keeps_books
     pairs = LAMPS.head(3).assign(product_id=["a", "b", "c"])
     bought = pd.DataFrame({"grade": [2], "confidence": [0.9], "cost_usd": [0.01], "tokens_in": [50], "tokens_out": [9]})
     bought = bought.assign(query_id="q", product_id="b", failure=None, rationale="a lamp, but blue")
-    made.ledger.append(booked(pairs.join(ledger_keys(pairs, claude, esci)), bought, entry))
+    made.ledger.append(booked(pairs.join(ledger_keys(pairs, claude, esci)).assign(category=None), bought, entry))
     graded = grade_through(made.ledger, claude, pairs, esci, entry)
     assert graded["is_answered"].tolist() == [False, True, False]
     assert graded["grade"].fillna(-1).tolist() == [-1, 2, -1]
@@ -101,7 +101,7 @@ def test_a_cross_encoder_that_is_not_there_is_left_out_with_a_warning(room: Call
 @pytest.mark.parametrize(
     ("changes", "colour", "message"),
     [
-        ({}, None, "'simulated_small' refuses 'demo': no truth file.*WHETSTONE_CASCADE"),
+        ({}, None, "'simulated_small' refuses 'demo': it grades the demo alone.*WHETSTONE_CASCADE"),
         ({"source": "esci"}, None, "refuses 'esci'"),
         ({"source": "esci"}, "red", "refuses 'esci'"),
         ({"cascade": "claude_small", "claude_small": "claude-unheard-of"}, "red", "claude-unheard-of"),
@@ -142,4 +142,4 @@ def test_claude_writes_queries_where_a_stage_is_paid_and_none_simulated(
     writer = open_writer(room(cascade=cascade, anthropic_api_key=key))
     assert (writer and writer.name) == name
     if writer and why:
-        assert writer.annotate(LAMPS.head(2).assign(product_id=["a", "b"])).empty and writer.unanswered.startswith(why)
+        assert writer.answer(LAMPS.head(2), lambda answers: None).startswith(why)

@@ -12,10 +12,9 @@ import pytest
 
 from whetstone.catalog.demo.engagement import simulate
 from whetstone.grading.annotator import PAIR_ID
-from whetstone.grading.audit import CONFLICT_COLUMNS, ENGAGED, IGNORED, audit_summary, find_conflicts, in_sample, supersede
+from whetstone.grading.audit import ENGAGED, IGNORED, find_conflicts, in_sample
 from whetstone.grading.engagement import debiased, examination_exponent
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.errors import WhetstoneError
 
 
 def demo_log(seed: int) -> pd.DataFrame:
@@ -77,40 +76,12 @@ def test_conflicts_by_hand(esci: Guideline) -> None:
         ("a substitute", 2, 100.0, 0),  # labels between say nothing
         ("complement", 1, 100.0, 90),
     )
-    rows, facts = find_conflicts(graded, rates, esci)
-    assert facts == {
-        "graded": 208,
-        "sampled": 208,
-        "sampled_with_engagement": 208,
-        # a pair counts with at most 10 looks
-        "relevant_rate": pytest.approx((1000 * 0.5 + 10 * 0.1 + 4 * 0.0 + 10 * 0.125) / 1024),
-        "irrelevant_rate": pytest.approx((1000 * 0.02 + 10 * 0.48 + 2 * 0.5 + 10 / 98) / 1022),
-        "reason": None,
-    }
-    assert list(rows.columns) == CONFLICT_COLUMNS
-    assert rows.to_dict("records") == [
-        {
-            "query_id": "q",
-            "product_id": "clicked",
-            "grade": 0,
-            "label": 0,
-            "settled_by": "claude_small",
-            "kind": ENGAGED,
-            "exposure": 100.0,
-            "clicks": 48,
-            "rate": 0.48,
-        },
-        {
-            "query_id": "q",
-            "product_id": "passed by",
-            "grade": 4,
-            "label": 2,
-            "settled_by": "claude_small",
-            "kind": IGNORED,
-            "exposure": 80.0,
-            "clicks": 8,
-            "rate": 0.1,
-        },
+    rows, reason = find_conflicts(graded, rates, esci)
+    assert reason is None
+    columns = ["product_id", "grade", "label", "settled_by", "kind", "exposure", "clicks", "rate"]
+    assert rows[columns].to_numpy().tolist() == [
+        ["clicked", 0, 0, "claude_small", ENGAGED, 100.0, 48, 0.48],
+        ["passed by", 4, 2, "claude_small", IGNORED, 80.0, 8, 0.1],
     ]
 
 
@@ -129,10 +100,7 @@ def test_a_much_seen_wrong_grade_does_not_pass_for_typical(esci: Guideline) -> N
 def test_typical_rates_come_from_all_pairs_and_conflicts_from_the_sampled(esci: Guideline) -> None:
     graded, rates = graded_and_rates(*typical(), ("clicked", 0, 100.0, 48), ("clicked too", 0, 100.0, 48))
     graded.loc[graded["product_id"] != "clicked too", "is_sampled"] = False
-    rows, facts = find_conflicts(graded, rates, esci)
-    assert rows["product_id"].tolist() == ["clicked too"]
-    assert facts["irrelevant_rate"] == pytest.approx((1000 * 0.02 + 20 * 0.48) / 1020)
-    assert (facts["graded"], facts["sampled"], facts["sampled_with_engagement"]) == (202, 1, 1)
+    assert find_conflicts(graded, rates, esci)[0]["product_id"].tolist() == ["clicked too"]
 
 
 @pytest.mark.parametrize(
@@ -149,10 +117,8 @@ def test_engagement_that_tells_nothing_has_a_reason(esci: Guideline, rows: list[
     graded, rates = graded_and_rates(*typical())
     if rows:
         graded, rates = graded_and_rates(*rows)
-    conflicts, facts = find_conflicts(graded, rates if rows else rates.iloc[:0], esci)
-    assert conflicts.empty and reason in facts["reason"]
-    summary = facts | audit_summary(graded, supersede(conflicts, answers([])))
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary  # JSON-ready, without NaN
+    conflicts, found = find_conflicts(graded, rates if rows else rates.iloc[:0], esci)
+    assert conflicts.empty and found and reason in found
 
 
 def test_labels_come_from_the_guideline(esci: Guideline) -> None:
@@ -164,70 +130,6 @@ def test_labels_come_from_the_guideline(esci: Guideline) -> None:
         ["clicked", 0, ENGAGED],
         ["passed by", 1, IGNORED],
     ]
-    with pytest.raises(WhetstoneError, match="audit: graded pairs have grades \\[3\\]"):
-        find_conflicts(graded, rates, esci)
-
-
-def answers(rows: list[tuple[str, int | None, float]]) -> pd.DataFrame:
-    """(product, new grade, confidence) of the strongest annotator on query q."""
-    return pd.DataFrame(rows, columns=["product_id", "grade", "confidence"]).assign(query_id="q").astype({"grade": "Int64"})
-
-
-def conflicting(*rows: tuple[str, str, int, str]) -> pd.DataFrame:
-    """(product, kind, old grade, settled by) of query q."""
-    frame = pd.DataFrame(rows, columns=["product_id", "kind", "grade", "settled_by"])
-    return frame.assign(query_id="q", label=frame["grade"].map({4: 2, 0: 0}), exposure=50.0, clicks=10, rate=0.2)[CONFLICT_COLUMNS]
-
-
-CONFLICTING = conflicting(
-    ("changed", ENGAGED, 0, "cross_encoder"),
-    ("confirmed", ENGAGED, 0, "cross_encoder"),
-    ("disputed", IGNORED, 4, "human"),
-    ("failed", IGNORED, 4, "claude_small"),
-    ("never asked", IGNORED, 4, "claude_small"),
-)
-REJUDGED = answers([("disputed", 2, 0.7), ("changed", 4, 0.9), ("failed", None, 0.0), ("confirmed", 0, 0.8)])
-
-
-def test_supersede_by_hand() -> None:
-    audited = supersede(CONFLICTING, REJUDGED)
-    columns = ["kind", "old_grade", "old_settled_by", "new_grade", "new_confidence", "is_changed", "supersedes", "rate", "exposure"]
-    assert list(audited.columns) == [*PAIR_ID, *columns]
-    assert str(audited["new_grade"].dtype) == "Int64"
-    shown = audited.set_index("product_id")[["new_grade", "is_changed", "supersedes"]].astype(object)
-    assert shown.where(shown.notna(), None).T.to_dict("list") == {
-        "changed": [4, True, True],
-        "confirmed": [0, False, False],
-        "disputed": [2, True, False],  # a machine never overrules a human
-        "failed": [None, False, False],
-        "never asked": [None, False, False],
-    }
-    pd.testing.assert_frame_equal(supersede(CONFLICTING, REJUDGED[::-1]), audited)
-
-
-def test_summary_by_hand(esci: Guideline) -> None:
-    audited = supersede(CONFLICTING, REJUDGED)
-    graded, _ = graded_and_rates(*[(product, 0, 50.0, 10) for product in ["changed", "confirmed", "disputed", "failed", "never asked"]])
-    others = graded.assign(query_id=[f"q{n}" for n in range(5)])
-    graded = pd.concat([graded, others, others.assign(product_id="unsampled", is_sampled=False)], ignore_index=True)
-    graded.loc[graded["product_id"] == "disputed", "settled_by"] = "human"
-    summary = audit_summary(graded, audited)
-    assert summary == {
-        "conflicts": 5,
-        ENGAGED: 2,
-        IGNORED: 3,
-        "rejudged": 3,
-        "unanswered": 2,
-        "changed": 2,
-        "superseded": 1,
-        "disputed": 1,
-        "sampled_machine": 8,  # 4 of query q, 4 of the others
-        # before: 0.9 (contradicted) and 1 - 0.8 (confirmed); after: 0.1 and 0.2; the human's grade has no part in it
-        "sample_error_before": pytest.approx(1.1 / 8),
-        "sample_error_after": pytest.approx(0.3 / 8),
-    }
-    assert summary == audit_summary(graded.sample(frac=1, random_state=0), audited.sample(frac=1, random_state=0))
-    assert json.loads(json.dumps(summary, allow_nan=False))["changed"] == 2
 
 
 def test_planted_errors_of_the_demo_log_are_found(esci: Guideline) -> None:
@@ -253,5 +155,5 @@ def test_planted_errors_of_the_demo_log_are_found(esci: Guideline) -> None:
 def test_right_grades_have_hardly_a_conflict(esci: Guideline) -> None:
     log = demo_log(seed=3)
     graded = log[PAIR_ID].assign(grade=log["truth"], settled_by="claude_small", is_sampled=True)
-    rows, facts = find_conflicts(graded, debiased(log, examination_exponent(log, graded)), esci)
-    assert facts["reason"] is None and len(rows) <= 0.01 * len(graded)
+    rows, reason = find_conflicts(graded, debiased(log, examination_exponent(log, graded)), esci)
+    assert reason is None and len(rows) <= 0.01 * len(graded)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from whetstone.grading.calibrate import NONE, Stage, calibrate, held_out
+from whetstone.grading.calibrate import calibrate, held_out
+from whetstone.grading.calibration import NONE, Stage
 from whetstone.grading.cascade import PAPER_THRESHOLDS
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger
@@ -88,7 +90,7 @@ def test_the_report_by_hand(run: Run, cheap: Counting, dear: Counting) -> None:
     # of 80 ordered pairs of raters 40 are a level apart; by chance (40, 20 and 20 of a level) squared distances add up to 110
     assert report["raters"] == {"judgments": 40, "accuracy": 0.5, "within_one": 1.0, "quadratic_kappa": pytest.approx(1 - 40 / 110)}
     # the maps that the build goes on with know all 20 answers of a class
-    stages = [Stage.from_dict(stage) for stage in found["stages"]]
+    stages = [Stage(**stage) for stage in found["stages"]]
     assert stages[0].calibration.apply(np.array([4, 2]), np.array([0.9, 0.9])) == pytest.approx([25 / 30, 5 / 30])
 
 
@@ -169,7 +171,7 @@ def test_without_judgments_of_two_queries_nobody_is_asked_and_nothing_is_calibra
     for rows in (judged.iloc[:10], judged.iloc[:0]):
         found = run(*many, rows=rows, target="cost:0.5")
         assert (found["report"], found["is_met"], found["target"]) == (None, False, "paper")
-        stages = [Stage.from_dict(stage) for stage in found["stages"]]
+        stages = [Stage(**stage) for stage in found["stages"]]
         assert [stage.threshold for stage in stages] == [*PAPER_THRESHOLDS, PAPER_THRESHOLDS[-1]]
         assert all(stage.calibration == NONE for stage in stages)
         assert stages[0].calibration.apply(np.array([4, 0]), np.array([0.3, 0.8])).tolist() == [0.3, 0.8]
@@ -177,9 +179,7 @@ def test_without_judgments_of_two_queries_nobody_is_asked_and_nothing_is_calibra
 
 def test_a_stage_survives_json(run: Run, cheap: Counting, dear: Counting, ledger: Ledger) -> None:
     for data in run(cheap(), dear(), target="agreement:1.0")["stages"]:
-        stage = Stage.from_dict(data)
-        assert stage == Stage.from_dict(json.loads(json.dumps(stage.to_dict())))
-        assert json.loads(json.dumps(stage.to_dict())) == data
+        assert json.loads(json.dumps(asdict(Stage(**data)))) == data
 
 
 def judgments(queries: int, products: int) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from whetstone.grading import calibration
-from whetstone.grading.calibration import NO_ANSWER, Calibration, cross_fitted, fit_calibration
-from whetstone.platform.errors import WhetstoneError
+from whetstone.grading.calibration import FOLDS, NO_ANSWER, Calibration, cross_fitted, fit_calibration, splits
 
 
 def calibration_error(confidence: np.ndarray, is_right: np.ndarray) -> float:
@@ -97,7 +95,7 @@ def test_never_falls_and_stays_a_probability(rows: list[tuple[int, float, bool]]
         calibrated = fitted.apply(np.full(101, grade), at)
         assert (np.diff(calibrated) >= -1e-12).all() and calibrated.min() >= 0 and calibrated.max() <= 1
     assert (fitted.apply(np.full(101, NO_ANSWER), at) == 0).all()
-    back = Calibration.from_dict(json.loads(json.dumps(asdict(fitted))))
+    back = Calibration(**json.loads(json.dumps(asdict(fitted))))
     assert back == fitted
     shuffled = np.random.default_rng(0).permutation(len(rows))
     again = fit_calibration(grades[shuffled], confidence[shuffled], is_right[shuffled])
@@ -106,8 +104,9 @@ def test_never_falls_and_stays_a_probability(rows: list[tuple[int, float, bool]]
 
 def test_missing_answers_do_not_count() -> None:
     grades, confidence, is_right, _ = draw(200)
-    lacking = fit_calibration(np.append(grades, [NO_ANSWER] * 9), np.append(confidence, [np.nan] * 9), np.append(is_right, [True] * 9))
+    lacking = fit_calibration(np.append(grades, [NO_ANSWER] * 9), np.append(confidence, [0.0] * 9), np.append(is_right, [True] * 9))
     assert lacking == fit_calibration(grades, confidence, is_right)
+    assert fit_calibration(np.full(3, NO_ANSWER), np.zeros(3), np.full(3, False)) == calibration.NONE
 
 
 def test_cross_fitted_never_sees_its_own_group() -> None:
@@ -121,42 +120,19 @@ def test_cross_fitted_never_sees_its_own_group() -> None:
         assert (after[~own] != before[~own]).any()
 
 
-def test_cross_fitted_folds_are_balanced_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of 6, 5, 4, 3, 2, 1, 1 pairs make two folds of 11: 6 + 3 + 2 and 5 + 4 + 1 + 1."""
-    groups = np.repeat(list("gfedcba"), [6, 5, 4, 3, 2, 1, 1])
-    fitted_on: list[list[float]] = []
-
-    def spy(grades: np.ndarray, confidence: np.ndarray, *rest: Any) -> Calibration:
-        fitted_on.append(sorted(confidence))
-        return fit_calibration(grades, confidence, *rest)
-
-    monkeypatch.setattr(calibration, "fit_calibration", spy)
-    confidence = np.linspace(0, 1, 22)
-    order = np.random.default_rng(3).permutation(22)
-    cross_fitted(np.full(22, 4)[order], confidence[order], np.ones(22), groups[order], folds=2)
-    first = np.isin(groups, ["g", "d", "c"])
-    assert fitted_on == [sorted(confidence[~first]), sorted(confidence[first])]
+def test_folds_are_whole_queries_and_each_is_measured_once() -> None:
+    groups = np.repeat(np.arange(7), [6, 5, 4, 3, 2, 1, 1])
+    made = list(splits(groups))
+    assert len(made) == FOLDS and sorted(np.concatenate([held for _, held in made])) == list(range(22))
+    for others, held in made:
+        assert set(groups[others]).isdisjoint(groups[held]) and len(others) + len(held) == 22
+    assert max(len(held) for _, held in made) == 6  # the largest query is a fold of its own
 
 
 def test_cross_fitted_with_few_groups() -> None:
     grades, confidence, is_right, _ = draw(90)
-    groups = np.array(["q\0", "q", "r"], dtype=object)[np.arange(90) % 3]  # texts that careless code takes for one
-    calibrated = cross_fitted(grades, confidence, is_right, groups)
+    calibrated = cross_fitted(grades, confidence, is_right, np.arange(90) % 3)
     for place in range(3):
         own = np.arange(90) % 3 == place
         alone = fit_calibration(grades[~own], confidence[~own], is_right[~own]).apply(grades[own], confidence[own])
         np.testing.assert_array_equal(calibrated[own], alone)
-    with pytest.raises(WhetstoneError, match="one query"):
-        cross_fitted(grades, confidence, is_right, np.full(90, "q"))
-
-
-def test_refuses_what_it_cannot_fit() -> None:
-    with pytest.raises(WhetstoneError, match="no held-out answer"):
-        fit_calibration(np.array([]), np.array([]), np.array([]))
-    with pytest.raises(WhetstoneError, match="no held-out answer"):
-        fit_calibration(np.array([NO_ANSWER]), np.array([0.0]), np.array([False]))
-    for bad in (1.2, -0.1, np.nan):
-        with pytest.raises(WhetstoneError, match="outside"):
-            fit_calibration(np.array([4]), np.array([bad]), np.array([True]))
-        with pytest.raises(WhetstoneError, match="outside"):
-            fit_calibration(np.array([4]), np.array([0.5]), np.array([True])).apply(np.array([4]), np.array([bad]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,10 +12,10 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pandas.errors import MergeError
 
 from whetstone.grading import jobs
-from whetstone.grading.calibrate import NONE, VOTE_NAME, Stage
-from whetstone.grading.calibration import Calibration
+from whetstone.grading.calibration import NONE, Calibration, Stage
 from whetstone.grading.grade import GRADE_COLUMNS, Graded, grade_pairs, left_out
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger
@@ -209,8 +210,18 @@ def test_the_ledger_is_there_even_if_nobody_was_asked(connect: Any, pairs: pd.Da
 def test_the_same_pair_twice_is_refused(
     pairs: pd.DataFrame, judgments: pd.DataFrame, grade: Grade, esci: Guideline, counting: Callable[..., Any]
 ) -> None:
-    with pytest.raises(WhetstoneError, match="twice"):
+    with pytest.raises(MergeError):
         grade(pd.concat([pairs, pairs.iloc[[3]]]), judgments, [stage(counting(esci))])
+
+
+def test_judgments_of_other_pairs_do_not_matter_and_strange_ones_are_refused(
+    pairs: pd.DataFrame, judgments: pd.DataFrame, grade: Grade
+) -> None:
+    assert grade(pairs.assign(grade=4, source="guess"), judgments.assign(query_id="elsewhere"), []).rows.empty
+    with pytest.raises(MergeError):
+        grade(pairs, pd.concat([judgments, judgments.iloc[[1]]]), [])
+    with pytest.raises(WhetstoneError, match=r"human judgments of the pairs have grades \[3\]"):
+        grade(pairs, judgments.assign(grade=[0, 3]), [])
 
 
 ANSWERS = st.tuples(st.sampled_from([4, 2, 1, 0]), st.sampled_from([0.0, 0.3, 0.6, 0.9, 1.0]))
@@ -229,7 +240,7 @@ def test_counts_and_dollars_add_up(
     for number in range(data.draw(st.integers(1, 3))):
         gives = dict(zip(texts, data.draw(st.lists(ANSWERS, min_size=6, max_size=6)), strict=True))
         silent, failing = (data.draw(st.sets(st.sampled_from(texts), max_size=3)) for _ in range(2))
-        made = counting(esci, name=f"stage {number}", gives=gives, cost_usd=2.0**number, silent_on=silent, fail_on=failing, batch_size=4)
+        made = counting(esci, name=f"stage {number}", gives=gives, cost_usd=2.0**number, silent_on=silent, fail_on=failing, batch=4)
         cascade.append(stage(made, data.draw(st.sampled_from([0.0, 0.5, 0.95, 2.0]))))
     judged = six.iloc[: data.draw(st.integers(0, 2))][["query_id", "product_id"]].assign(grade=1, source="survey")
     database = duckdb.connect()
@@ -249,7 +260,7 @@ def test_counts_and_dollars_add_up(
 
 def test_a_stage_that_was_left_out_is_told_with_what_nobody_was_sure_of() -> None:
     row = {"asked": 9, "failed": 0, "unanswered": 0, "why": None, "new": 0, "new_usd": 0.0}
-    settled = {"human": 4, "cheap": 2, VOTE_NAME: 5, "nobody": 1}
+    settled = {"human": 4, "cheap": 2, "vote": 5, "nobody": 1}
     graded = Graded(pd.DataFrame(), [{"stage": name, "settled": count, **row} for name, count in settled.items()])
     (told,) = left_out(graded, ["cheap", "dear"], ["cheap: late", "dear is left out: no key"])
     assert (told["stage"], told["unanswered"], told["why"], told["asked"]) == ("dear", 6, "dear is left out: no key", 0)
@@ -257,7 +268,7 @@ def test_a_stage_that_was_left_out_is_told_with_what_nobody_was_sure_of() -> Non
 
 
 def test_a_calibration_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"stages": [Stage("cheap", "old", NONE, 0.5).to_dict()], "warnings": []}
+    found = {"stages": [asdict(Stage("cheap", "old", NONE, 0.5))], "warnings": []}
     monkeypatch.setattr(jobs, "artifact_name", lambda *_: "calibration/x")
     artifacts: Any = SimpleNamespace(open=lambda _: SimpleNamespace(facts=found))
     for version, room in (("old", None), ("new", None)):

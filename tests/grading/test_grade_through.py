@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whetstone.grading.guideline import Guideline, load_guideline
-from whetstone.grading.ledger import Connect, Entry, Ledger, booked, grade_through, ledger_keys
-from whetstone.platform.errors import WhetstoneError
+from whetstone.grading.ledger import IDENTITY, Connect, Entry, Ledger, booked, grade_through, ledger_keys
 
 MakePairs = Callable[..., pd.DataFrame]
 Counting = Callable[..., Any]
@@ -30,7 +29,7 @@ def stored(connect: Connect) -> pd.DataFrame:
 
 def test_a_second_run_asks_nothing(ledger: Ledger, esci: Guideline, entry: Entry, make_pairs: MakePairs, counting: Counting) -> None:
     pairs = make_pairs(25)
-    first = grade_through(ledger, counting(esci, batch_size=10), pairs, esci, entry)
+    first = grade_through(ledger, counting(esci, batch=10), pairs, esci, entry)
     again = counting(esci)
     second = grade_through(ledger, again, pairs.sample(frac=1, random_state=0), esci, Entry("build 2", entry.day))
     assert again.batches == []
@@ -47,8 +46,8 @@ def test_rows_come_back_in_the_order_of_the_pairs(
     ledger: Ledger, esci: Guideline, entry: Entry, make_pairs: MakePairs, counting: Counting
 ) -> None:
     pairs = make_pairs(30)
-    grade_through(ledger, counting(esci, batch_size=4), pairs.iloc[::3], esci, entry)
-    graded = grade_through(ledger, counting(esci, batch_size=4), pairs.iloc[::-1], esci, entry)
+    grade_through(ledger, counting(esci, batch=4), pairs.iloc[::3], esci, entry)
+    graded = grade_through(ledger, counting(esci, batch=4), pairs.iloc[::-1], esci, entry)
     assert graded["product_id"].tolist() == pairs["product_id"].tolist()[::-1]
     assert graded["is_new"].tolist() == [number % 3 > 0 for number in range(30)][::-1]
     lengths = (pairs["query"].str.len() + pairs["text"].str.len()).to_numpy()[::-1]
@@ -69,7 +68,7 @@ def test_an_answer_is_booked_with_its_reason_and_whose_money_it_was(
     assert rows["request"].tolist() == rows["key"].tolist()
 
 
-def test_the_annotator_sees_texts_and_the_category_alone(
+def test_the_annotator_sees_texts_and_keys_and_the_category_alone(
     ledger: Ledger, esci: Guideline, entry: Entry, make_pairs: MakePairs, counting: Counting
 ) -> None:
     annotator, seen = counting(esci), []
@@ -77,7 +76,7 @@ def test_the_annotator_sees_texts_and_the_category_alone(
     annotator.annotate = lambda pairs: (seen.append(pairs.columns.tolist()), answer(pairs))[1]
     grade_through(ledger, annotator, make_pairs(2).assign(grade=4, raters=None, category="tools"), esci, entry)
     grade_through(ledger, annotator, make_pairs(2, "other").assign(grade=4), esci, entry)
-    assert seen == [["query_id", "product_id", "query", "text", "category"], ["query_id", "product_id", "query", "text"]]
+    assert seen == [["query_id", "product_id", "query", "text", "category", *IDENTITY]] * 2
 
 
 @pytest.mark.parametrize("break_at", [0, 1, 3])
@@ -85,11 +84,11 @@ def test_a_kill_loses_at_most_the_batch_in_flight(
     ledger: Ledger, connect: Connect, esci: Guideline, entry: Entry, break_at: int, make_pairs: MakePairs, counting: Counting
 ) -> None:
     pairs = make_pairs(35)
-    killed = counting(esci, break_at=break_at, batch_size=10)
+    killed = counting(esci, break_at=break_at, batch=10)
     with pytest.raises(KeyboardInterrupt):
         grade_through(ledger, killed, pairs, esci, entry)
     assert len(stored(connect)) == 10 * break_at
-    resumed = counting(esci, batch_size=10)
+    resumed = counting(esci, batch=10)
     grade_through(ledger, resumed, pairs, esci, entry)
     paid_before = [pair for batch in killed.batches[:break_at] for pair in batch]
     assert set(resumed.asked).isdisjoint(paid_before)
@@ -162,33 +161,30 @@ def test_what_could_not_be_asked_says_why_and_is_asked_again(
     assert [text for _, text in rich.asked] == ["p product 1", "p product 3"]
 
 
-def test_an_annotator_that_keeps_books_writes_its_answers_itself(
+def test_an_annotator_may_book_its_answers_itself_and_what_it_only_claims_is_none(
     ledger: Ledger, connect: Connect, esci: Guideline, entry: Entry, make_pairs: MakePairs, counting: Counting
 ) -> None:
     pairs, annotator = make_pairs(4), counting(esci)
-    annotator.keeps_books = True
-    answer = annotator.annotate
 
-    def buy(wanted: pd.DataFrame) -> pd.DataFrame:
-        bought = answer(wanted)
-        rows = booked(wanted.join(ledger_keys(wanted, annotator, esci)), bought, entry)
-        ledger.append(rows.assign(request="batch-" + rows["key"]).iloc[:3])  # what is said to be answered isn't enough
-        return bought
+    def buy(wanted: pd.DataFrame, book: Any) -> str:
+        rows = booked(wanted, annotator.annotate(wanted), entry)
+        ledger.append(rows.assign(request="batch-" + rows["key"]).iloc[:3])
+        return "the fourth was refused"
 
-    annotator.annotate = buy
+    annotator.answer = buy
     graded = grade_through(ledger, annotator, pairs, esci, entry)
     assert stored(connect)["request"].str.startswith("batch-").all()
     assert graded["is_answered"].tolist() == [True, True, True, False]
+    assert graded["failure"].iloc[3] == "the fourth was refused"
 
 
-def test_answers_that_do_not_fit_write_nothing(
-    ledger: Ledger, connect: Connect, esci: Guideline, entry: Entry, make_pairs: MakePairs, counting: Counting
+def test_answers_find_their_pairs_in_any_order(
+    ledger: Ledger, esci: Guideline, entry: Entry, make_pairs: MakePairs, counting: Counting
 ) -> None:
-    annotator = counting(esci)
+    annotator, pairs = counting(esci), make_pairs(5)
     annotator.annotate = lambda pairs: counting(esci).annotate(pairs).iloc[::-1]
-    with pytest.raises(WhetstoneError, match="out of order"):
-        grade_through(ledger, annotator, make_pairs(5), esci, entry)
-    assert stored(connect).empty
+    graded = grade_through(ledger, annotator, pairs, esci, entry)
+    assert graded["rationale"].tolist() == [f"because {text}" for text in pairs["text"]]
 
 
 def test_hostile_texts_are_different_keys_and_come_back(
@@ -197,7 +193,7 @@ def test_hostile_texts_are_different_keys_and_come_back(
     pairs = pd.DataFrame([{"query": query, "text": text} for query in hostile_texts for text in hostile_texts])
     pairs = pairs.assign(query_id=pairs["query"], product_id=pairs["text"], category=pairs["text"])
     assert ledger_keys(pairs, counting(esci), esci)["key"].is_unique
-    graded = grade_through(ledger, counting(esci, batch_size=7), pairs, esci, Entry(hostile_texts[3], entry.day))
+    graded = grade_through(ledger, counting(esci, batch=7), pairs, esci, Entry(hostile_texts[3], entry.day))
     pd.testing.assert_frame_equal(graded[["query_id", "product_id"]], pairs[["query_id", "product_id"]])
     assert graded["is_answered"].all()
 
@@ -230,7 +226,7 @@ def test_whatever_happens_each_text_is_paid_once_and_the_new_rows_add_up(data: s
             texts = data.draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12))
             pairs = pd.DataFrame({"query_id": "q", "product_id": [f"p{n}" for n in range(len(texts))], "query": "q", "text": texts})
             silent, failing = (data.draw(st.sets(st.sampled_from("abcdefgh"), max_size=3)) for _ in range(2))
-            annotator = counting(esci, silent_on=silent, fail_on=failing, batch_size=data.draw(st.integers(1, 5)))
+            annotator = counting(esci, silent_on=silent, fail_on=failing, batch=data.draw(st.integers(1, 5)))
             graded = grade_through(ledger, annotator, pairs, esci, entry)
             new = [text for text in dict.fromkeys(texts) if text not in known]
             assert [text for _, text in annotator.asked] == new

@@ -152,7 +152,7 @@ def test_a_ledger_of_an_earlier_version_keeps_its_grades(
     assert graded["grade"].tolist()[:4] == [4] * 4
     assert graded["rationale"].isna().tolist() == [True] * 4 + [False] * 2
     # its rows have no request: their key stands for it
-    again = booked(pairs.join(ledger_keys(pairs, annotator, esci)), counting(esci).annotate(pairs), entry)
+    again = booked(pairs.join(ledger_keys(pairs, annotator, esci)).assign(category=None), counting(esci).annotate(pairs), entry)
     assert ledger.append(again) == 0
     assert stored(connect)["sequence"].tolist() == list(range(1, 7))
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whetstone.grading.annotator import check_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.simulated import SimulatedAnnotator, confusion_of
 from whetstone.platform.errors import WhetstoneError
@@ -32,7 +31,6 @@ def make(guideline: Guideline, confusion: np.ndarray | None = None, **changes: A
             "confusion": matrix,
             "cost_usd": 0.25,
             "seed": 7,
-            "source": "demo",
             "truth_version": "t",
             **changes,
         }
@@ -46,7 +44,7 @@ def many(make_pairs: Callable[..., pd.DataFrame]) -> pd.DataFrame:
 
 def test_errs_as_declared(many: pd.DataFrame, esci: Guideline) -> None:
     confusion = np.array([[0.7, 0.3, 0.0, 0.0], [0.05, 0.9, 0.05, 0.0], [0.0, 0.25, 0.5, 0.25], [0.0, 0.0, 0.4, 0.6]])
-    answers = check_answers(many, make(esci, confusion).annotate(many), esci)
+    answers = make(esci, confusion).annotate(many)
     seen = pd.crosstab(truth(many), answers["grade"].to_numpy(dtype=int), normalize="index").loc[GRADES, GRADES].to_numpy()
     # 5,000 pairs a row: four standard errors of a share are under 0.03
     np.testing.assert_allclose(seen, confusion, atol=0.03)
@@ -88,12 +86,6 @@ def test_a_pair_costs_what_is_declared_and_no_tokens(many: pd.DataFrame, esci: G
     answers = make(esci, cost_usd=0.002).annotate(many.iloc[:5])
     assert answers["cost_usd"].tolist() == [0.002] * 5
     assert answers[["tokens_in", "tokens_out"]].to_numpy().sum() == 0
-
-
-@pytest.mark.parametrize("source", ["esci", "Demo", "", "my_shop"])
-def test_refuses_every_other_source(esci: Guideline, source: str) -> None:
-    with pytest.raises(WhetstoneError, match=f"'simulated_small' .* refuses '{source}'"):
-        make(esci, source=source)
 
 
 def test_refuses_a_truth_outside_the_guideline(many: pd.DataFrame, esci: Guideline) -> None:

@@ -147,5 +147,5 @@ def test_an_empty_shop_has_a_report_too(tmp_path: Path, warehouse: Warehouse) ->
 
 def test_pictures_are_pngs(found: Callable[..., dict[str, Any]]) -> None:
     made = plots(found())
-    assert list(made) == ["Confusion with human judgments", "Reliability"]
+    assert list(made) == ["Agreement with human judgments"]
     assert all(png.startswith(b"\x89PNG") for png in made.values())

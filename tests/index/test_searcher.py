@@ -107,11 +107,28 @@ def test_hybrid_without_a_weight_goes_by_ranks_and_says_so(make, caplog):
     assert "no dev query is judged" in caplog.text
 
 
-def test_thresholds_of_another_encoder_are_refused(make):
-    with pytest.raises(
-        WhetstoneError, match="measured for encoder v0, the champion is v1; run `whetstone build --select search_thresholds`"
-    ):
-        make(cuts=lambda: thresholds("v0")).search(["red"], 1, "hybrid")
+def test_products_that_left_the_catalog_are_left_out_and_k_of_the_others_answer(make):
+    for gone in (["p1"], ["p1", "p3", "p5"]):
+        left = PRODUCTS[~PRODUCTS["product_id"].isin(gone)]
+        everything = make().search(["red lamp", "oak"], 6)
+        wanted = everything[~everything["product_id"].isin(gone)].groupby("query_index").head(3)
+        found = make(products=left).search(["red lamp", "oak"], 3)
+        assert found["product_id"].tolist() == wanted["product_id"].tolist()
+        assert found["rank"].tolist() == [1, 2, 3] * 2 and found["score"].tolist() == wanted["score"].tolist()
+        assert not set(gone) & set(make(products=left).search(["red lamp"], 3, "hybrid")["product_id"])
+
+
+def test_a_product_that_moved_since_answers_once_and_in_its_new_category_alone(make, shards, tmp_path):
+    moved = PRODUCTS.assign(category=PRODUCTS["category"].where(PRODUCTS["product_id"] != "p1", "garden"))
+    rows = moved[moved["category"] == "garden"]
+    write = lambda folder: build_shard(  # noqa: E731
+        folder, encode(rows["text"].tolist()), rows["product_id"].tolist(), dtype="f32", encoder="v1"
+    )
+    both = {**shards, "garden": open_shard(Artifacts(tmp_path).make("index", {"category": "new garden"}, write))}
+    searcher = make(products=moved, open_shards=lambda: both)
+    assert sorted(searcher.search(["red lamp"], 6)["product_id"]) == sorted(PRODUCTS["product_id"])
+    assert "p1" not in set(searcher.search(["red lamp"], 6, category="home")["product_id"])
+    assert searcher.search(["red lamp"], 6, category="garden")["product_id"].iloc[0] == "p1"
 
 
 def test_a_category_limits_every_system(make):
@@ -168,12 +185,10 @@ def test_mistakes_are_named(make):
         make().search(["red"], 1, category="toys")
     with pytest.raises(WhetstoneError, match="k is 0"):
         make().search(["red"], 0)
-    with pytest.raises(WhetstoneError, match=r"holds product 'p1', the catalog does not.*--select search_index"):
-        make(products=PRODUCTS[PRODUCTS["product_id"] != "p1"]).search(["red lamp"], 1)
-    with pytest.raises(WhetstoneError, match="'home' has no index"):
+    with pytest.raises(WhetstoneError, match=r"no shard of category 'home': run .*shard_set"):
         make(open_shards=dict).search(["red"], 1, category="home")
-    with pytest.raises(WhetstoneError, match=r"the index of '.*' was made by encoder v1, the champion is v2; run `whetstone build`"):
-        make(champion=FakeEmbedder(encoder=Encoder("champion", "v2", ""))).search(["red"], 1)
+    with pytest.raises(WhetstoneError, match="no shard of the catalog's categories"):
+        make(open_shards=dict).search(["red"], 1)
 
 
 def test_a_line_of_json_is_one_line_and_loses_nothing(make):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whetstone.evaluation.metrics import evaluate_run
-from whetstone.index.thresholds import WEIGHTS, best_cut, choose_weight, judged_cosines, measure, ndcg_by_query, thresholds_of
+from whetstone.index.thresholds import WEIGHTS, best_cut, choose_weight, judged_cosines, measure, thresholds_of
 from whetstone.retrieval.fusion import blend, rrf
 from whetstone.retrieval.ranking import top_k
 
@@ -91,7 +91,7 @@ def test_a_judged_product_outside_the_catalog_counts_in_ndcg_but_not_in_cuts(wor
     lost = judged.drop_duplicates("query_id").assign(product_id="gone", label=2, gain=1.0, cosine=np.nan)
     before, after = measure("v1", lexical, dense, judged), measure("v1", lexical, dense, pd.concat([judged, lost]))
     assert after.cuts == before.cuts
-    assert ndcg_by_query(dense, pd.concat([judged, lost])).mean() < ndcg_by_query(dense, judged).mean()
+    assert after.ndcg_by_weight["1"] < before.ndcg_by_weight["1"]
 
 
 @pytest.mark.parametrize(

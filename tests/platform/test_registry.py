@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.registry import Encoder, Registry
+from whetstone.platform.registry import Encoder, Registry, ShardSet
 
 
 def model(folder: Path, content: bytes) -> Path:
@@ -42,6 +44,69 @@ def test_the_same_base_is_not_resolved_again_and_another_one_has_a_state_of_its_
     other = registry.start("c", lambda: model(tmp_path / "other", b"2"))
     assert other.champion == other.base and other.base.path.endswith("other")
     assert registry.start("b", lambda: base).champion.name == "encoder_mnr"  # and comes back as it was
+
+
+def test_the_line_of_champions_goes_back_as_far_as_is_kept(tmp_path) -> None:
+    registry = Registry(tmp_path / "encoders.json")
+    registry.start("b", lambda: model(tmp_path / "base", b"1"))
+    one, two, three = (Encoder(name, name, "/x") for name in ("one", "two", "three"))
+    for each in (one, two, three):
+        registry.promote(each)
+    assert registry.require().previous == (two, one)  # the base is older than what is kept
+    registry.roll_back(one, None)
+    after = registry.require()
+    assert (after.champion, after.previous, after.rejected) == (one, (), ("three", "two"))
+    registry.promote(three)  # by hand: the gate doesn't
+    assert registry.require().previous == (one,)
+
+
+def test_a_set_serves_until_another_is_published_whatever_the_champion_is(tmp_path) -> None:
+    registry = Registry(tmp_path / "encoders.json")
+    base = registry.start("b", lambda: model(tmp_path / "base", b"1")).base
+    one, two = (Encoder(name, name, str(tmp_path / name)) for name in ("one", "two"))
+    of_base, of_one = (ShardSet(each, "thresholds/x", {"a": f"index/{each.name}"}, {"a": "1"}) for each in (base, one))
+    registry.publish(of_base)
+    registry.promote(one)
+    assert registry.require_state().sets == (of_base,)
+    registry.publish(of_one)
+    newer = ShardSet(one, "thresholds/x", {"a": "index/newer"}, {"a": "2"})
+    registry.publish(newer)  # one for each encoder
+    assert registry.require_state().sets == (newer, of_base)
+    registry.start("c", lambda: model(tmp_path / "other", b"2"))  # another base forgets nothing
+    assert registry.require_state().sets == (newer, of_base)
+    registry.start("b", lambda: tmp_path / "base")
+    for each in (two, Encoder("three", "three", "/x")):
+        registry.promote(each)
+    assert registry.require_state().sets == (newer,)  # nobody can roll back to the base any more
+    registry.roll_back(two, None)
+    assert registry.require_state().sets == (newer,)  # what served goes on serving
+
+
+def test_a_file_of_before_there_were_sets_is_read(tmp_path) -> None:
+    registry = Registry(tmp_path / "encoders.json")
+    registry.start("b", lambda: model(tmp_path / "base", b"1"))
+    old = json.loads(registry.path.read_text())
+    for state in (old, *old["bases"].values()):
+        for later in ("sets", "previous", "rejected"):
+            state.pop(later, None)
+    registry.path.write_text(json.dumps(old))
+    assert registry.require().previous == () and registry.require_state().sets == ()
+
+
+def test_two_processes_change_it_one_after_the_other(tmp_path) -> None:
+    registry = Registry(tmp_path / "encoders.json")
+    base = registry.start("b", lambda: model(tmp_path / "base", b"1")).base
+
+    def change(number: int) -> None:
+        if number % 2:
+            Registry(registry.path).promote(Encoder("one", f"{number}", "/x"))
+        else:
+            Registry(registry.path).publish(ShardSet(base, f"thresholds/{number}", {}, {}))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(24)))
+    state = registry.require_state()
+    assert state.bases[state.current].champion.name == "one" and len(state.sets) == 1
 
 
 def test_a_moved_home_finds_its_checkpoints(tmp_path) -> None:

@@ -168,12 +168,19 @@ def test_a_check_that_a_kill_prevented_counts_as_not_passed(world) -> None:
     assert any("is_good" in reason for reason in reasons["toys"])
 
 
+def test_what_was_wiped_was_never_built(world) -> None:
+    world.instance.wipe_assets([key_of("marts.b")])
+    assert "marts.b[toys]: never built" in [str(s) for s in world.builder().stale()]
+    assert world.build() == ["b[books]", "b[toys]"]
+
+
 def test_selections(world) -> None:
     builder = world.builder()
     names = lambda **options: sorted({place[0].path[-1] for place in builder.selected(**options)})  # noqa: E731
     assert names(select="b", categories=None) == ["b"]
     assert names(select="+b", categories=None) == ["a", "b"]
     assert names(select="b+", categories=None) == ["b", "c", "whole"]
+    assert names(select="catalog+", categories=None) == ["a", "b", "c", "whole"]  # what the feed lands can be named, too
     assert names(select="group:g", categories=None) == ["a", "b", "c", "whole"]
     assert {p[1] for p in builder.selected(None, ["toys"])} == {"toys", None}
     with pytest.raises(WhetstoneError, match=r"no asset or group.*assets are a, b, c"):

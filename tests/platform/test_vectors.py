@@ -175,3 +175,19 @@ def test_another_encoder_under_the_same_version_is_refused(tmp_path: Path) -> No
         get(store, ["a", "b"], Counting(4))
     with pytest.raises(WhetstoneError, match=r"gave shape \(1, 3\) for 2 texts"):
         store.get("v2", [text_hash("a"), text_hash("b")], ["a", "b"], lambda texts: np.ones((1, 3), np.float32))
+
+
+def test_what_is_not_kept_is_removed_and_counted(tmp_path: Path) -> None:
+    store = VectorStore(tmp_path)
+    for version in ("v1", "v2"):
+        get(store, ["a", "bb", "ccc"], Counting(4), version)
+    kept = [text_hash("a"), text_hash("bb"), text_hash("never seen")]
+    assert store.keep(kept, ["v1"], dry_run=True) == (4, 4 * 4 * 4)
+    silent = Counting(4)
+    get(store, ["a", "bb", "ccc"], silent, "v2")
+    assert silent.asked == []  # a dry run removes nothing
+    assert store.keep(kept, ["v1"]) == (4, 64) and store.keep(kept, ["v1"]) == (0, 0)
+    again, other = Counting(4), Counting(4)
+    get(store, ["a", "bb", "ccc"], again, "v1")
+    get(store, ["a"], other, "v2")
+    assert again.asked == ["ccc"] and other.asked == ["a"]

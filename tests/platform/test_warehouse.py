@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -8,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.warehouse import Warehouse, content_version
+from whetstone.platform.warehouse import STEPS, WRITTEN, Step, Warehouse, Written, content_version, count_changed, replace_select
 
 HOSTILE = "a'; drop table x; --"
 
@@ -96,3 +100,64 @@ def test_dropping_a_category_spares_the_others(warehouse) -> None:
     assert set(warehouse.written()) == {("marts.t", "books"), ("staging.routes", None)}
     assert warehouse.table("marts.t")["a"].tolist() == [2]
     assert warehouse.table("staging.s").empty
+
+
+ROWS = st.lists(st.tuples(st.sampled_from(["x", "y"]), st.integers(0, 3), st.sampled_from(["a", None])), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, ROWS)
+def test_changed_rows_are_those_that_one_side_alone_has(new, old) -> None:
+    connection = duckdb.connect()
+    for name, values in (("new_t", new), ("old_t", old)):
+        connection.execute(f"create table {name} (category varchar, n integer, word varchar)")
+        if values:
+            connection.executemany(f"insert into {name} values (?, ?, ?)", values)
+    wanted = {}
+    for category in ("x", "y"):
+        sides = [Counter(row for row in side if row[0] == category) for side in (new, old)]
+        if most := max((sides[0] - sides[1]).total(), (sides[1] - sides[0]).total()):
+            wanted[category] = most
+    assert count_changed(connection, "new_t", "old_t") == wanted
+
+
+def test_the_contents_of_a_partition_are_remembered_in_order(warehouse) -> None:
+    for numbers in ([1, 2, 3], [1, 2, 4], [1, 2, 4], [1, 2, 4, 5, 6], []):
+        written = warehouse.replace("marts.t", rows(a=np.array(numbers, dtype=int), m=[{"k": str(n)} for n in numbers]), "toys")
+        warehouse.replace("marts.t", rows(a=np.array([9]), m=[{"k": "9"}]), "books")
+    steps = warehouse.written()["marts.t", "toys"]
+    assert [(step.count_rows, step.count_changed) for step in steps][:3] == [(3, 3), (3, 1), (5, 2)]
+    assert steps[-1] == Step(written.version, 0, 5) and len(warehouse.written()["marts.t", "books"]) == 1
+    for number in range(20):
+        warehouse.replace("marts.t", rows(a=np.array([number]), m=[{"k": ""}]), "toys")
+    assert len(warehouse.written()["marts.t", "toys"]) == STEPS
+
+
+def test_an_older_homes_contents_are_taken_over(warehouse) -> None:
+    version = warehouse.replace("marts.t", rows(a=[1]), "toys").version
+    with warehouse.get_connection() as connection:
+        connection.execute(f"create or replace table {WRITTEN} as select table_name, category, version from {WRITTEN}")
+    assert [step.version for step in warehouse.written()["marts.t", "toys"]] == [version]
+    warehouse.replace("marts.t", rows(a=[2]), "toys")
+    assert warehouse.written()["marts.t", "toys"][0].version == version
+    assert warehouse.written()["marts.t", "toys"][-1].count_changed == 1
+
+
+def test_a_held_table_moves_only_when_enough_of_it_changed(tmp_path: Path) -> None:
+    warehouse = Warehouse(database=str(tmp_path / "w.duckdb"))
+
+    def write(select: str, hold: float = 0.1) -> Written:
+        with warehouse.transaction() as connection:
+            return replace_select(connection, "marts.held", select, hold=hold)
+
+    first = write("select range as id, 'a' as said from range(20)")
+    assert first.count_held == 0 and write("select range as id, 'a' as said from range(20)") == first
+    edit = "select range as id, if(range < {}, 'b', 'a') as said from range(20)"
+    assert write(edit.format(2)) == replace(first, count_held=2)  # a tenth is not more than a tenth
+    assert write("select range as id, 'a' as said from range(22)") == replace(first, count_held=2)
+    assert warehouse.table("marts.held")["said"].tolist() == ["a"] * 20
+    assert warehouse.written()["marts.held", None][-1].version == first.version
+    moved = write(edit.format(3))  # counted from the table as it is, not from the last attempt
+    assert moved.version != first.version and moved.count_held == 0
+    assert (warehouse.table("marts.held")["said"] == "b").sum() == 3
+    assert write(edit.format(2), hold=0).version != moved.version

@@ -6,7 +6,6 @@ and `references`. Tables are named as `reading.py` reads them: `temp.landing_<ta
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from whetstone.catalog.text import blank_sql
@@ -31,7 +30,7 @@ class Column(NamedTuple):
 
     def accepts(self, delivered: str) -> bool:
         """Whether a SELECT may deliver this DuckDB type here: the type itself, or a number that is cast without loss of meaning."""
-        return delivered.split("(")[0] in _CAST_SAFELY[self.type] if self.type in _CAST_SAFELY else delivered == self.type
+        return delivered == self.type or delivered.split("(")[0] in _CAST_SAFELY.get(self.type, ())
 
 
 class Rule(NamedTuple):
@@ -44,8 +43,7 @@ class Rule(NamedTuple):
     parent: str | None = None  # the table that the column refers to, of a rule about references
 
 
-@dataclass(frozen=True)
-class Contract:
+class Contract(NamedTuple):
     """One table: its grain, columns, key, own rules, and (column, table that it refers to)."""
 
     table: str
@@ -87,30 +85,25 @@ def _columns(**types: str) -> tuple[Column, ...]:
     return tuple(Column(name, kind.removesuffix("?"), kind.endswith("?")) for name, kind in types.items())
 
 
-_PAIR = _columns(query_id="VARCHAR", product_id="VARCHAR")
+_PAIR = ("query_id", "product_id")
+_PAIR_COLUMNS = _columns(query_id="VARCHAR", product_id="VARCHAR")
 _PAIR_REFERENCES = (("product_id", "products"), ("query_id", "queries"))
 _COUNTS = ("impressions", "clicks", "add_to_carts", "purchases")
+_TEXTS = _columns(product_id="VARCHAR", category_path="VARCHAR[]?", title="VARCHAR", brand="VARCHAR?", description="VARCHAR?")
+_BAD_NODES = f"len(list_filter(category_path, lambda node: node is null or {blank_sql('node')} or contains(node, chr(0)))) > 0"
+_NO_CATEGORY = "leave empty elements (and NUL characters) out of category_path; a product without a category has NULL or an empty list"
 
-PRODUCTS = Contract(
+_PRODUCTS = Contract(
     "products",
     "one row per product",
-    (
-        *_columns(product_id="VARCHAR", category_path="VARCHAR[]?", title="VARCHAR", brand="VARCHAR?", description="VARCHAR?"),
-        *_columns(attributes="MAP(VARCHAR, VARCHAR)?"),
-    ),
+    (*_TEXTS, *_columns(attributes="MAP(VARCHAR, VARCHAR)?")),
     ("product_id",),
     (
         Rule("null title", "title", blank_sql("title"), "fill title, or leave the row out"),
-        Rule(
-            "unknown category",
-            "category_path",
-            f"len(list_filter(category_path, lambda node: node is null or {blank_sql('node')} or contains(node, chr(0)))) > 0",
-            "leave empty elements (and NUL characters) out of category_path; a product without a category has NULL or an empty list",
-        ),
+        Rule("unknown category", "category_path", _BAD_NODES, _NO_CATEGORY),
     ),
 )
-
-QUERIES = Contract(
+_QUERIES = Contract(
     "queries",
     "one row per query",
     _columns(query_id="VARCHAR", text="VARCHAR", frequency="BIGINT?", split="VARCHAR"),
@@ -121,26 +114,18 @@ QUERIES = Contract(
         Rule("negative number", "frequency", "frequency < 0", "a frequency is a count"),
     ),
 )
-
-JUDGMENTS = Contract(
-    "judgments",
-    "one row per human-judged pair",
-    (*_PAIR, *_columns(grade="INTEGER", raters="INTEGER[]?", source="VARCHAR")),
-    ("query_id", "product_id"),
-    references=_PAIR_REFERENCES,
-)
-
-ENGAGEMENT = Contract(
+_JUDGED = _columns(grade="INTEGER", raters="INTEGER[]?", source="VARCHAR")
+_JUDGMENTS = Contract("judgments", "one row per human-judged pair", (*_PAIR_COLUMNS, *_JUDGED), _PAIR, (), _PAIR_REFERENCES)
+_ENGAGEMENT = Contract(
     "engagement",
     "one row per query and product that shoppers saw",
-    (*_PAIR, *_columns(**dict.fromkeys(_COUNTS, "BIGINT"), mean_rank="DOUBLE?")),
-    ("query_id", "product_id"),
+    (*_PAIR_COLUMNS, *_columns(**dict.fromkeys(_COUNTS, "BIGINT"), mean_rank="DOUBLE?")),
+    _PAIR,
     (
         *(Rule("negative number", name, f"{name} < 0", f"{name} is a count") for name in _COUNTS),
         Rule("rank below 1", "mean_rank", "not (isfinite(mean_rank) and mean_rank >= 1)", "count positions from 1"),
     ),
     _PAIR_REFERENCES,
 )
-
-CONTRACTS = {contract.table: contract for contract in (PRODUCTS, QUERIES, JUDGMENTS, ENGAGEMENT)}
+CONTRACTS = {contract.table: contract for contract in (_PRODUCTS, _QUERIES, _JUDGMENTS, _ENGAGEMENT)}
 """The four contracts by table, referred tables before those that refer to them."""

@@ -45,11 +45,13 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
         versions["raw.catalog", category] = (version, metadata)
     for table, version in landed["versions"].items():
         versions[f"raw.{table}", None] = (version, {"dagster/row_count": landed["counts"].get(table, 0)})
-    history, pointers = History(instance), registry_of(settings).start(settings.encoder, lambda: encoder_folder(settings.encoder))
-    incumbent, base = pointers.incumbent, pointers.base
+    history, registry = History(instance), registry_of(settings)
+    pointers = registry.start(settings.encoder, lambda: encoder_folder(settings.encoder))
+    incumbent, base = pointers.incumbent, pointers.base.version
     versions["models.incumbent_encoder", None] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
-    if pointers.champion == base and history.latest(key_of("models.champion")):
-        versions["models.champion", None] = (base.version, {})  # if the registry was lost, the gate is asked again
+    if not registry.require_state().sets:  # not published yet, or the registry was lost: the gate is asked, and its answer published, again
+        made = [name for name in ("models.champion", "models.shard_set") if history.latest(key_of(name))]
+        versions |= {(name, None): (base, {}) for name in made}
 
     known, wanted = set(history.categories), set(landed["category_versions"])
     feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])

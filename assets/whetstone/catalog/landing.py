@@ -17,6 +17,7 @@ from whetstone.catalog.slugs import UNCATEGORISED, assign_slugs
 from whetstone.catalog.source import Source, fingerprint
 from whetstone.catalog.text import blank_sql, collapse_sql, text_sql
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.warehouse import Step, columns_of, count_changed, exists, note_written
 
 _EXAMPLES = 3
 
@@ -59,9 +60,13 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source, before: str | No
         connection.begin()
         try:
             connection.execute("create schema if not exists raw")
-            for table, select in _landed_selects(source).items():
-                connection.execute(f"create or replace table raw.{table} as {select}")
+            edits = {table: _replace(connection, f"raw.{table}", select) for table, select in _landed_selects(source).items()}
             report = _report(connection, dropped)
+            for category, version in report.category_versions.items():
+                step = Step(version, report.category_counts[category], edits["catalog"].get(category, 0))
+                note_written(connection, "raw.catalog", category, step)
+            for table, version in report.versions.items():
+                note_written(connection, f"raw.{table}", None, Step(version, report.counts[table], edits[table].get(None, 0)))
         except BaseException:
             connection.rollback()
             raise
@@ -70,6 +75,18 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source, before: str | No
     finally:
         for table in (*CONTRACTS, "categories"):
             connection.execute(f"drop table if exists temp.landing_{table}")
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, table: str, select: str) -> dict[str | None, int]:
+    """Replace a table by the rows of a SELECT; how many rows changed, by category in a table that has them."""
+    connection.execute(f"create or replace temp table landed_rows as {select}")
+    columns, is_new = columns_of(connection, "landed_rows"), not exists(connection, table)
+    category = "category" if "category" in columns else "null::varchar"
+    is_comparable = not is_new and columns_of(connection, table) == columns
+    changed = count_changed(connection, "landed_rows", table, category) if is_comparable else {}
+    connection.execute(f"create or replace table {table} as select * from landed_rows")
+    connection.execute("drop table temp.landed_rows")
+    return changed
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, int]:

@@ -36,10 +36,7 @@ def attached(connection: duckdb.DuckDBPyConnection, source: Source) -> Iterator[
 
 
 def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract) -> list[tuple[str, str, str]]:
-    """Where a SELECT's columns differ from the contract: (column, message, mend) for each; none if the table is skipped.
-
-    WhetstoneError: the SELECT can't be prepared, for instance because a file can't be read or has not a column that it names.
-    """
+    """Where a SELECT's columns differ from the contract: (column, message, mend) for each; WhetstoneError: it can't be prepared."""
     table, where = contract.table, f"{contract.table}.sql of source {source.spec.name}"
     if source.is_skipped(table):
         return []
@@ -55,16 +52,13 @@ def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contr
             problems.append((name, f"{where} gives no column {name} {column.type}", f"select it: ... as {name}"))
         elif not column.accepts(found):
             problems.append((name, f"{where}: column {name} is {found}, not {column.type}", f"cast it: ({name})::{column.type}"))
-    for name in delivered:
-        problems.append((name, f"{where} gives a column that the contract has not: {name}", "leave it out"))
-    return problems
+    return problems + [(name, f"{where} gives a column that the contract has not: {name}", "leave it out") for name in delivered]
 
 
 def read_table(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract, without: Collection[str] = ()) -> None:
-    """Run one SELECT of the source into `temp.landing_<table>`, with the contract's types, in the order of its output.
+    """Run one SELECT of the source into `temp.landing_<table>`, with the contract's types but `without` some columns.
 
-    Columns in `without` are left out; a table whose optional file is absent has no rows. WhetstoneError: the SELECT or a file that it reads
-    is unusable; the message names it.
+    A table whose optional file is absent has no rows. WhetstoneError: the SELECT or a file that it reads is unusable.
     """
     table, kept = contract.table, [column for column in contract.columns if column.name not in without]
     if source.is_skipped(table):

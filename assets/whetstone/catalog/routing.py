@@ -3,9 +3,7 @@
 Where evidence is known it decides: the categories of the products that humans judged relevant, weighted by grade, or that shoppers
 clicked, put into the cart or bought. Otherwise the query goes where its nearest products lie: cosine of TF-IDF vectors (half words,
 half character n-grams, so that misspelt queries find their way), and each category's share of the similarity of the top neighbours.
-
 Judgments of *test* queries are never looked at: routing feeds mining and grading, and a test judgment must not leak there.
-
 Memory is bounded: products pass once in chunks, hashed (no vocabulary is kept), and a query keeps its best neighbours only.
 """
 
@@ -45,19 +43,20 @@ def route(
     engaged = engagement.assign(weight=engagement[["clicks", "add_to_carts", "purchases"]].sum(axis=1))
     votes, left = [], queries
     for method, evidence in (("judged", judged), ("engaged", engaged)):
-        counted = evidence.loc[(evidence["weight"] > 0) & evidence["query_id"].isin(left["query_id"]), ["query_id", "product_id", "weight"]]
-        located = counted.merge(products[["product_id", "category"]], on="product_id")
-        votes.append(located.assign(method=method))
-        left = left[~left["query_id"].isin(located["query_id"])]
+        counted = evidence[(evidence["weight"] > 0) & evidence["query_id"].isin(left["query_id"])]
+        votes.append(counted.merge(products[["product_id", "category"]], on="product_id").assign(method=method))
+        left = left[~left["query_id"].isin(votes[-1]["query_id"])]
     votes.append(_nearest_votes(left, products, neighbours).assign(method="nearest"))
-    located = pd.concat([frame.astype({"weight": float}) for frame in votes])
-    likely = located.groupby(["query_id", "category", "method"])["weight"].sum().rename("probability").reset_index()
-    likely["probability"] /= likely.groupby("query_id")["probability"].transform("sum")
+    cast = pd.concat([frame[["query_id", "category", "method", "weight"]].astype({"weight": float}) for frame in votes])
+    likely = _shares(cast.groupby(["query_id", "category", "method"])["weight"].sum().rename("probability").reset_index())
     likely = likely.sort_values(["query_id", "probability", "category"], ascending=[True, False, True], kind="stable")
     place = likely.groupby("query_id").cumcount()
-    kept = likely[(place == 0) | ((place < MAX_CATEGORIES) & (likely["probability"] >= MIN_PROBABILITY))]
-    probability = kept["probability"] / kept.groupby("query_id")["probability"].transform("sum")
-    return kept.assign(probability=probability)[["query_id", "category", "probability", "method"]].reset_index(drop=True)
+    kept = _shares(likely[(place == 0) | ((place < MAX_CATEGORIES) & (likely["probability"] >= MIN_PROBABILITY))])
+    return kept[["query_id", "category", "probability", "method"]].reset_index(drop=True)
+
+
+def _shares(likely: pd.DataFrame) -> pd.DataFrame:
+    return likely.assign(probability=likely["probability"] / likely.groupby("query_id")["probability"].transform("sum"))
 
 
 def _nearest_votes(queries: pd.DataFrame, products: pd.DataFrame, neighbours: int) -> pd.DataFrame:

@@ -71,6 +71,7 @@ class SourceSpec(Declared):
     text: Annotated[str, AfterValidator(_template)] = DEFAULT_TEMPLATE
     locale: str
     synonyms: RelativePath | None = None
+    fresh_days: int | None = Field(None, ge=1)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """`whetstone source check`: every problem of a folder of files, with file, row and mend, before anything is built.
 
-In order: files that are missing, empty or not UTF-8; then table by table SELECTs that can't run, with the broken lines of NDJSON
-files; columns and types; the contract's rules and references on the rows. A table that can't be read takes only the rules on itself
-with it. Row numbers count the rows of a SELECT's output, which follow the file's rows wherever the SELECT neither filters nor sorts.
+In order: files that are missing or empty; then table by table SELECTs that can't run, with the lines that are not UTF-8 or not JSON;
+columns and types; the contract's rules and references on the rows. A table that can't be read takes only the rules on itself with it.
+Row numbers count the rows of a SELECT's output, which follow the file's rows wherever the SELECT neither filters nor sorts.
 """
 
 import gzip
@@ -78,33 +78,9 @@ def _file_problems(source: Source) -> Iterator[Problem]:
     for key, name in source.missing.items():
         mend = f"put it into {source.data}, or correct `{key}` in source.yml"
         yield Problem(name, None, None, f"there is no file {name}", mend, "missing file")
-    decoded = {key for table, select in source.selects.items() if re.search(r"\bencoding\s*=", select) for key in source.file_keys(table)}
-    others = {path for key in decoded for path in source.files[key]}  # a SELECT that reads them names another encoding
-    files = sorted({path for paths in source.files.values() for path in paths})
-    texts = [path for path in files if path.name.lower().removesuffix(".gz").endswith(_TEXT_FILES) and path not in others]
-    for path in files:
-        name = source.relative(path)
-        try:
-            if path.stat().st_size == 0:
-                yield Problem(name, None, None, "the file has no bytes", _WHEN_COMPLETE, "empty file")
-            elif path in texts and (bad := _bad_byte(path)):
-                mend = "save it as UTF-8, or name its encoding in the SQL: read_csv(..., encoding = 'latin-1')"
-                yield Problem(name, bad[1], None, f"line {bad[1]}: byte {bad[0]} is not UTF-8", mend, "bad encoding")
-        except (OSError, EOFError) as error:
-            yield Problem(name, None, None, f"the file can't be read: {error}", _WHEN_COMPLETE, "unreadable file")
-
-
-def _bad_byte(path: Path) -> tuple[int, int] | None:
-    """Offset from 0 of the first byte that UTF-8 doesn't allow, and its line from 1; None if there is none."""
-    offset = 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return offset + error.start, number
-            offset += len(line)
-    return None
+    for path in sorted({path for paths in source.files.values() for path in paths}):
+        if path.stat().st_size == 0:
+            yield Problem(source.relative(path), None, None, "the file has no bytes", _WHEN_COMPLETE, "empty file")
 
 
 def _read(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract) -> list[Problem]:
@@ -125,35 +101,48 @@ def _read(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contr
 
 def _unreadable_files(connection: duckdb.DuckDBPyConnection, source: Source, table: str) -> Iterator[Problem]:
     """Which of a failed SELECT's files are at fault, each looked at on its own; DuckDB itself stops at the first."""
+    select = source.selects[table]
+    errors = "replace" if re.search(r"\bencoding\s*=", select) else "strict"  # a SELECT may name another encoding than UTF-8
     keys = [key for key in source.file_keys(table) if not source.spec.files[key].is_database]
     files = [(key, path) for key in keys for path in source.files[key]]
     for key, path in files:
-        name = source.relative(path)
-        if path.suffix in _NDJSON and (lines := list(_broken_lines(path))):
-            yield from (Problem(name, number, None, said, _WHEN_COMPLETE, "broken JSON") for number, said in lines)
-            continue
         try:
             alone = source.parameters(table) | {key: str(path)}
-            connection.execute(f"create or replace temp table probe as {source.selects[table]}", alone)
+            connection.execute(f"create or replace temp table probe as {select}", alone)
         except duckdb.Error as error:
             if str(path) not in str(error) and len(source.file_keys(table)) > 1:
                 continue  # another of its files is at fault
+            if lines := list(_bad_lines(path, source.relative(path), errors)):
+                yield from lines
+                continue
             line = re.search(r"CSV Error on Line: (\d+)", str(error))
             said = " ".join(str(unreadable(source, table, error)).splitlines()[:-1])
             is_value = isinstance(error, duckdb.ConversionException)
             mend = "correct the value, or read the column as text" if is_value else _WHEN_COMPLETE
-            yield Problem(name, int(line[1]) if line else None, None, said, mend, "wrong type" if is_value else "unreadable file")
+            kind = "wrong type" if is_value else "unreadable file"
+            yield Problem(source.relative(path), int(line[1]) if line else None, None, said, mend, kind)
 
 
-def _broken_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines from 1 of an NDJSON file that are not JSON; DuckDB stops at the first of them, and miscounts."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+def _bad_lines(path: Path, name: str, errors: str) -> Iterator[Problem]:
+    """Lines from 1 of a text file that are not JSON (of NDJSON), and the first that is not UTF-8; DuckDB miscounts them."""
+    plain_name, offset = path.name.lower().removesuffix(".gz"), 0
+    if not plain_name.endswith(_TEXT_FILES):
+        return
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                if line.strip():
-                    json.loads(line)
+                text = line.decode(errors=errors)
+                if plain_name.endswith(_NDJSON) and text.strip():
+                    json.loads(text)
             except json.JSONDecodeError as error:
-                yield number, f"line {number}: not JSON: {error.msg} at character {error.colno}"
+                said = f"line {number}: not JSON: {error.msg} at character {error.colno}"
+                yield Problem(name, number, None, said, _WHEN_COMPLETE, "broken JSON")
+            except UnicodeDecodeError as error:
+                said = f"line {number}: byte {offset + error.start} is not UTF-8"
+                mend = "save it as UTF-8, or name its encoding in the SQL: read_csv(..., encoding = 'latin-1')"
+                yield Problem(name, number, None, said, mend, "bad encoding")
+                return
+            offset += len(line)
 
 
 def _where(source: Source, table: str) -> str:

@@ -28,9 +28,7 @@ def text_sql(template: str = DEFAULT_TEMPLATE) -> str:
         pieces = list(string.Formatter().parse(template))
     except ValueError as error:
         raise WhetstoneError(f"text template {template!r}: {error}; write a brace of the text twice") from None
-    printed: list[str] = []
-    values: list[str] = []
-    literal = ""
+    printed, values, literal = list[str](), list[str](), ""
     for before, field, cut, conversion in pieces:
         literal += before
         if field is None:  # the text after the last placeholder, or before a brace that is written twice

@@ -20,7 +20,7 @@ select
 from staging.products where category = $category order by product_id
 """
 _POSITIVES = """
-select product_id from marts.grades where category = $category and split = 'train' and grade >= $grade
+select product_id from marts.corrected_grades where category = $category and split = 'train' and grade >= $grade
 union
 select product_id from raw.judgments join raw.queries using (query_id) where split = 'train' and grade >= $grade
 """
@@ -38,9 +38,9 @@ def _synthetic_queries(guideline: Guideline, restricted: bool, share: float) -> 
         schema="marts",
         group="curriculum",
         kinds={"duckdb", "anthropic"},
-        deps=["marts.grades", "staging.products", "raw.judgments", "raw.queries"],
+        deps=["marts.corrected_grades", "staging.products", "raw.judgments", "raw.queries"],
         uses=PAYING,
-        version=f"1-{restricted}-{share}-{guideline.version}-{QueryPrompt().version}",
+        version=f"2-{restricted}-{share}-{guideline.version}-{QueryPrompt().version}",
     )
     def synthetic_queries(
         context: dg.AssetExecutionContext,
@@ -58,13 +58,12 @@ def _synthetic_queries(guideline: Guideline, restricted: bool, share: float) -> 
         positives = warehouse.read(_POSITIVES, {"category": category, "grade": guideline.relevant_grade})["product_id"]
         chosen = choose_products(products, set(positives), share, settings.seed, restricted)
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
-        room.ledger.create()
         writer = open_writer(room)
-        taken = warehouse.read("select text from raw.queries")["text"]
-        queries = synthetic_queries(chosen, settings.seed, write_queries(writer, chosen) if writer else {}, taken)
+        written, why = write_queries(writer, chosen, room.ledger, room.entry) if writer else ({}, "")
+        queries = synthetic_queries(chosen, settings.seed, written, warehouse.read("select text from raw.queries")["text"])
         by_template = int((queries["generator"] == "template").sum())
-        if writer and writer.unanswered and by_template:
-            warn([f"synthetic_queries[{category}]: {by_template} by template, {writer.name}: {writer.unanswered}"])
+        if why and by_template:
+            warn([f"synthetic_queries[{category}]: {by_template} by template: {why}"])
         without = len(products) - int(products["product_id"].isin(positives).sum())
         counts = {"products": len(products), "without_positive": without, "chosen": len(chosen), "by_template": by_template}
         return result(warehouse.replace("marts.synthetic_queries", queries, category), metadata=counts)

@@ -5,6 +5,8 @@
     triplet  (query, product, negative_1)            hard and easy positives against token-similar negatives
 
 Notable:
+- Beyond the paper's tiers: `near_miss` is a pair of label 1, the right kind of thing with a wish unmet, to rank below what meets all;
+  `mined_positive` and `mined_negative` are the hard samples of [B] arXiv 2602.17654.
 - Every draw is a hash of (seed, query, product, slot), not the next number of a generator: a query, product or category that is added or
   edited leaves the rows of all others as they were. Random products come from a ring over the whole catalog (`ring.py`): the first one
   that no run found and that isn't known to be relevant, by id or by text.
@@ -27,7 +29,8 @@ from whetstone.curriculum.material import Material
 from whetstone.curriculum.ring import stable_hash
 
 Tiers = Sequence[str]
-RANDOM, GRADED = "random", "graded"
+RANDOM, GRADED, NEAR_MISS, MINED_POSITIVE, MINED_NEGATIVE = "random", "graded", "near_miss", "mined_positive", "mined_negative"
+MODERATE = 1  # label
 
 
 class Instances(NamedTuple):
@@ -97,6 +100,12 @@ def _rows(
     if GRADED in positives:
         relevant = material.graded[material.graded["grade"] >= positive_grade].assign(tier=GRADED)
         tiers = pd.concat([relevant, tiers[~tiers["tier"].str.endswith("_positive")]])
+    if {MINED_POSITIVE, MINED_NEGATIVE} & {*positives, *negatives}:
+        hard = material.mined[material.mined["label"] != MODERATE]
+        tiers = pd.concat([hard.assign(tier=[MINED_POSITIVE if label else MINED_NEGATIVE for label in hard["label"]]), tiers])
+    if NEAR_MISS in negatives:
+        is_moderate = (material.graded["label"] == MODERATE) & (material.graded["grade"] < positive_grade)
+        tiers = pd.concat([tiers, material.graded[is_moderate].assign(tier=NEAR_MISS)])
     known = tiers[tiers["query_id"].isin(material.query_text.keys()) & tiers["product_id"].isin(texts.keys())]
     pairs = known.drop_duplicates(["query_id", "product_id"])
     candidates = pairs[pairs["tier"].isin(positives)]

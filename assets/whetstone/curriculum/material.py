@@ -13,27 +13,19 @@ import pandas as pd
 from whetstone.curriculum.ring import Ring
 from whetstone.platform.errors import WhetstoneError
 
-NO_PAIRS = pd.DataFrame({"query_id": pd.Series(dtype=str), "product_id": pd.Series(dtype=str), "label": pd.Series(dtype="int64")})
+NO_PAIRS = pd.DataFrame({"query_id": [], "product_id": [], "grade": [], "label": []}).astype(
+    {"query_id": str, "product_id": str, "grade": "int64", "label": "int64"}
+)
 
-# the same corrections as in curriculum_tiers.sql
-TRAIN_GRADES = """
-select
-    graded.category, query_id, product_id, coalesce(new_grade, grade) as grade, coalesce(new_label, label) as label,
-    coalesce(new_confidence, confidence) as confidence, if(new_grade is null, settled_by, 'audit') as settled_by
-from marts.grades as graded
-left join (select * from marts.grade_audit where supersedes) as corrections using (category, query_id, product_id)
-where split = 'train'
-"""
-"""Every grade of a train query, with the audit's corrections in place."""
-
-_TRUSTED = """
+_GRADES = """
 select query_id, product_id, max(grade) as grade, max(label) as label from {}
 where confidence >= $confidence group by all order by all
 """
-GRADED, SYNTHETIC = _TRUSTED.format(f"({TRAIN_GRADES})"), _TRUSTED.format("marts.synthetic_grades")
+_GRADED = _GRADES.format("(select * from marts.corrected_grades where split = 'train')")
+_SYNTHETIC = _GRADES.format("marts.synthetic_grades")
 # a judged product may lie in a category that its query is not routed to: it has no grade there, and is relevant all the same
-RELEVANT = f"""
-select query_id, product_id from ({TRAIN_GRADES}) where grade >= $grade
+_RELEVANT = """
+select query_id, product_id from marts.corrected_grades where split = 'train' and grade >= $grade
 union
 select query_id, product_id from raw.judgments join raw.queries using (query_id) where split = 'train' and grade >= $grade
 """
@@ -49,7 +41,7 @@ class Material:
     relevant: pd.DataFrame  # query_id, product_id of every pair graded relevant, whatever its tier: never a negative
     found: pd.DataFrame  # query_id, product_id of every pair in any run: never a *random* negative
     graded: pd.DataFrame = field(default_factory=NO_PAIRS.copy)  # query_id, product_id, grade, label of every trusted grade
-    mined: pd.DataFrame = field(default_factory=NO_PAIRS.copy)  # query_id, product_id, label of the hard samples
+    mined: pd.DataFrame = field(default_factory=NO_PAIRS.copy)  # the same of the hard samples
 
     def __post_init__(self) -> None:
         if len(leaked := self.tiers[self.tiers["split"] != "train"]):
@@ -96,13 +88,15 @@ def load_material(
     `confidence` is the least that a grade needs; `synthetic` and `mined` say whether those tables exist and are wanted.
     """
     queries = read("select query_id, text from raw.queries where split = 'train' order by query_id")
-    graded = read(GRADED, {"confidence": confidence})
-    relevant = read(RELEVANT, {"grade": relevant_grade})
+    graded = read(_GRADED, {"confidence": confidence})
+    relevant = read(_RELEVANT, {"grade": relevant_grade})
     if synthetic:
         made = read("select distinct query_id, text from marts.synthetic_queries order by query_id")
-        grades = read(SYNTHETIC, {"confidence": confidence})
+        grades = read(_SYNTHETIC, {"confidence": confidence})
         queries, graded = pd.concat([queries, made]), pd.concat([graded, grades])
         relevant = pd.concat([relevant, grades[grades["grade"] >= relevant_grade]])
+    hard = read("select query_id, product_id, grade, label from marts.hard_samples order by all") if mined else NO_PAIRS.copy()
+    relevant = pd.concat([relevant, hard[hard["grade"] >= relevant_grade]])
     return Material(
         tiers=read("select * from marts.curriculum_tiers"),
         queries=queries.reset_index(drop=True),
@@ -110,5 +104,5 @@ def load_material(
         relevant=relevant[["query_id", "product_id"]],
         found=read(" union ".join(f"select query_id, product_id from {run}" for run in runs)),
         graded=graded.reset_index(drop=True),
-        mined=read("select query_id, product_id, label from marts.hard_samples order by all") if mined else NO_PAIRS.copy(),
+        mined=hard,
     )

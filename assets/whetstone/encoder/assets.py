@@ -20,7 +20,7 @@ from whetstone.retrieval.channels import CHANNELS
 
 RUNS = [channel.table for channel in CHANNELS]
 SAMPLE = 2000  # products whose vectors give a projection its start
-CODE = 2  # bumped when training's answer changes: part of a checkpoint's version and of its address
+CODE = 3  # bumped when training's answer changes: part of a checkpoint's version and of its address
 
 
 def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
@@ -31,7 +31,7 @@ def assets(recipe: Recipe, guideline: Guideline) -> list[dg.AssetsDefinition]:
 
 
 def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Guideline) -> dg.AssetsDefinition:
-    tables = ["marts.curriculum_tiers", "marts.grades", "marts.grade_audit", "staging.products", "raw.judgments", "raw.queries", *RUNS]
+    tables = ["marts.learning_set", "marts.judged_set"]  # they move when enough changed; what is read is what there is then
     tables += ["marts.synthetic_queries", "marts.synthetic_grades"] if recipe.synthetic else []
     tables += ["marts.hard_samples"] if stage.needs_hard_samples else []
     shape = recipe.towers.model_dump(mode="json")
@@ -77,7 +77,7 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         )
         queries = warehouse.table("raw.queries", columns="query_id, text, split")
         judgments = warehouse.table("raw.judgments", columns="query_id, product_id, grade")
-        graded = warehouse.read("select query_id, product_id, grade from marts.grades where split = 'dev'")
+        graded = warehouse.read("select query_id, product_id, grade from marts.corrected_grades where split = 'dev'")
         is_judged = judgments["query_id"].isin(queries.loc[queries["split"] == "dev", "query_id"]).any()
         dev = build_dev_set(queries, material.products, judgments if is_judged else graded, guideline.gains, seed=recipe.seed)
         instances, counts = stage_instances(stage, material, recipe.seed)
@@ -148,10 +148,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         schema="marts",
         group="encoder",
         kinds={"torch", "duckdb", "anthropic"},
-        deps=[
-            *(f"models.{miner}", "marts.grades", "marts.grade_audit", "models.calibration"),
-            *("staging.products", "raw.queries", "raw.judgments"),
-        ],
+        deps=[f"models.{miner}", "marts.learning_set", "marts.judged_set", "models.calibration"],
         uses=[*PAYING, "tier_confidence", "candidates_per_rule"],
         version=f"1-{recipe.mining_depth}-{guideline.version}",
         by_category=False,
@@ -166,7 +163,6 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         """One row per pair that the encoder so far ranks on the wrong side of k / 2; what was never graded is graded through the ledger."""
         import pandas as pd
 
-        from whetstone.curriculum.material import TRAIN_GRADES
         from whetstone.encoder.hard_samples import mine_hard_samples
         from whetstone.grading.grade import grade_pairs
         from whetstone.retrieval.embedding import Embedder
@@ -178,7 +174,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         cascade, _ = open_cascade(context.instance, artifacts, room)
         judged = warehouse.read(JUDGED)  # also where the query is not routed to the product's category
         human = judged[judged["split"] == "train"].assign(confidence=1.0, settled_by="human", label=judged["grade"].map(guideline.labels))
-        known = warehouse.read(TRAIN_GRADES)
+        known = warehouse.read("select * from marts.corrected_grades where split = 'train'")
         stages: list[dict[str, Any]] = []
 
         def grade(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -3,9 +3,9 @@
     DCG@10 = sum_{i=1..10} gain_i / log2(i + 1),    NDCG@10 = DCG@10 / DCG@10 of the best possible order of the judged products
 
 The gains are the guideline's. An unjudged product has gain 0 and may crowd a judged one out, as in the whole catalog. The sub-catalog is
-every judged product of the dev queries plus the products with the smallest seeded hashes, so that it hardly changes when the catalog does.
-sentence-transformers' `InformationRetrievalEvaluator` knows only relevant and not relevant; scikit-learn's `ndcg_score` takes graded gains,
-and gives equal scores (listings with one text) the mean over their orders.
+every judged product of the dev queries plus others of the smallest seeded hashes: it hardly changes when the catalog does, and what loses
+the catalog can't look good. sentence-transformers' `InformationRetrievalEvaluator` knows only relevant and not relevant; scikit-learn's
+`ndcg_score` takes graded gains, and gives equal scores (listings with one text) the mean over their orders.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class DevSet:
 
 
 def build_dev_set(
-    queries: pd.DataFrame, products: pd.DataFrame, judgments: pd.DataFrame, gains: Mapping[int, float], *, size: int = 2000, seed: int = 0
+    queries: pd.DataFrame, products: pd.DataFrame, judgments: pd.DataFrame, gains: Mapping[int, float], *, others: int = 1500, seed: int = 0
 ) -> DevSet | None:
-    """The dev queries that can tell one checkpoint from another, with a sub-catalog of `size` products (more if more are judged).
+    """The dev queries that can tell one checkpoint from another, over their judged products and so many `others`.
 
     Of `queries` (query_id, text, split) those of other splits and those without a judged product of positive gain are left out, of
     `judgments` (query_id, product_id, grade) those of products that `products` (product_id, text) doesn't have. `gains` are by grade;
@@ -66,8 +66,8 @@ def build_dev_set(
         return None
     dev = dev[dev["query_id"].isin(judged["query_id"])]
     is_judged = catalog["product_id"].isin(judged["product_id"])
-    others = sorted(catalog.loc[~is_judged, "product_id"], key=lambda product: stable_hash(seed, product))
-    catalog = catalog[is_judged | catalog["product_id"].isin(others[: max(0, size - int(is_judged.sum()))])]
+    unjudged = sorted(catalog.loc[~is_judged, "product_id"], key=lambda product: stable_hash(seed, product))
+    catalog = catalog[is_judged | catalog["product_id"].isin(unjudged[:others])]
     gain_of = np.zeros((len(dev), len(catalog)))
     rows = pd.Index(dev["query_id"]).get_indexer(judged["query_id"])
     gain_of[rows, pd.Index(catalog["product_id"]).get_indexer(judged["product_id"])] = judged["gain"]

@@ -21,8 +21,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 StageName = Annotated[str, StringConstraints(pattern=r"^encoder_[a-z0-9_]+$", max_length=64)]
-PositiveTier = Literal["easy_positive", "hard_positive", "graded"]
-NegativeTier = Literal["random", "hard_negative", "token_similar_negative"]
+PositiveTier = Literal["easy_positive", "hard_positive", "graded", "mined_positive"]
+NegativeTier = Literal["random", "hard_negative", "near_miss", "token_similar_negative", "mined_negative"]
 
 _PAIRS, _LISTS = ("bce", "mnr", "mnr_baseline", "triplet"), ("supcon", "circle")
 ONLY_FOR = {
@@ -50,7 +50,9 @@ class Stage(Declared):
     loss: Literal["bce", "mnr", "mnr_baseline", "triplet", "supcon", "circle"]
     positives: tuple[PositiveTier, ...] = Field((), description="Tiers of the positives; `graded` is every pair graded relevant.")
     positive_grade: int = Field(3, ge=0, le=4, description="Lowest grade of a positive.")
-    negatives: tuple[NegativeTier, ...] = Field((), description="Tiers of the negatives; `random` fills in where a query has no mined one.")
+    negatives: tuple[NegativeTier, ...] = Field(
+        (), description="Tiers of the negatives; `near_miss` is every pair of label 1, `random` fills in where a query has no mined one."
+    )
     negatives_per_positive: int = Field(1, ge=0, le=64)
     batches: Literal["conflict_free", "shuffled"] = Field(
         "conflict_free", description="Batches without a row's hidden positives ([A] stage 2), or any rows: the loss masks them anyway."
@@ -102,7 +104,8 @@ class Stage(Declared):
     @property
     def needs_hard_samples(self) -> bool:
         """Whether it learns from what the stage before it is found to get wrong."""
-        return self.loss in _LISTS and self.lists != "graded"
+        is_mined = "mined_positive" in self.positives or "mined_negative" in self.negatives
+        return is_mined or (self.loss in _LISTS and self.lists != "graded")
 
     @property
     def fingerprint(self) -> str:
@@ -142,11 +145,11 @@ class Recipe(Declared):
         if len(set(names)) < len(names):
             raise ValueError(f"stages: names must differ, got {names}")
         if self.stages[0].needs_hard_samples:
-            raise ValueError("stages[0]: lists: hard samples are mined with the stage before, and there is none; use `graded`")
+            raise ValueError("stages[0]: hard samples are mined with the stage before, and there is none; use `graded`")
         if self.synthetic and not any(stage.reads_synthetic for stage in self.stages):
             raise ValueError("synthetic: no stage reads it (only `graded` positives, and lists `graded` or `union`); remove it")
         if "mining_depth" in self.model_fields_set and self.miner is None:
-            raise ValueError("mining_depth: no stage reads it (only lists `mined` and `union`); remove it")
+            raise ValueError("mining_depth: no stage reads it (only lists `mined` and `union`, and mined tiers); remove it")
         return self
 
     @property

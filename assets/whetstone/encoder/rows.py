@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
 from whetstone.encoder.recipes import Stage
+from whetstone.platform.precision import half_precision
 
 
 def training_rows(
@@ -45,17 +46,18 @@ def numbered(instances: pd.DataFrame) -> tuple[pd.DataFrame, torch.Tensor]:
 def library_negatives(instances: pd.DataFrame, model: SentenceTransformer, catalog: Sequence[str], count: int) -> pd.DataFrame:
     """The positives (query, product) with `count` negatives as sentence-transformers mines them; it drops queries that lack some."""
     pairs = Dataset.from_pandas(instances[["query", "product"]], preserve_index=False)
-    mined = mine_hard_negatives(
-        pairs,
-        model,
-        corpus=sorted(set(catalog)),
-        relative_margin=0.05,
-        range_max=1000,  # a smaller range loses most rows: where positives are many, few products score below the margin
-        num_negatives=count,
-        sampling_strategy="top",
-        output_format="n-tuple",
-        batch_size=32,
-        verbose=False,
-    )
+    with half_precision(str(model.device)):
+        mined = mine_hard_negatives(
+            pairs,
+            model,
+            corpus=sorted(set(catalog)),
+            relative_margin=0.05,
+            range_max=1000,  # a smaller range loses most rows: where positives are many, few products score below the margin
+            num_negatives=count,
+            sampling_strategy="top",
+            output_format="n-tuple",
+            batch_size=32,
+            verbose=False,
+        )
     rows: pd.DataFrame = mined.to_pandas()
     return rows.set_axis(["query", "product", *(f"negative_{number}" for number in range(1, rows.shape[1] - 1))], axis=1)

@@ -1,5 +1,6 @@
 """Wiring of evaluation: every system on dev and test queries over the whole catalog, the champion gate, the report."""
 
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         schema="marts",
         group="evaluation",
         kinds={"python", "duckdb"},
-        deps=["staging.products", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
+        deps=["marts.learning_set", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
         uses=["depth", "bm25_k1", "bm25_b", "seed"],
         version=f"2-{guideline.version}",
         by_category=False,
@@ -55,8 +56,10 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         pointers = registry_of(settings).require()
         checkpoints = {stage: artifacts.open(artifact_name(context.instance, f"models.{stage}")) for stage in stages}
         encoders = [pointers.base, *(Encoder(stage, made.version, str(made.path)) for stage, made in checkpoints.items())]
-        if pointers.champion.version not in {encoder.version for encoder in encoders}:
-            encoders.insert(1, Encoder("champion_before", pointers.champion.version, pointers.champion.path))
+        previous = [each for each in pointers.previous if Path(each.path).is_dir()]  # so that a rollback finds its figures and thresholds
+        served = {"champion_before": pointers.champion, **{f"previous_{n}": each for n, each in enumerate(previous, start=1)}}
+        known = {encoder.version for encoder in encoders}
+        encoders[1:1] = [replace(each, name=name) for name, each in served.items() if each.version not in known]
         table, scores, found = evaluate_systems(contest, encoders)
         warehouse.replace("meta.judged_scores", scores)
         warehouse.replace("meta.thresholds", pd.DataFrame([{"encoder": each.encoder, "thresholds": each.json()} for each in found]))
@@ -73,49 +76,38 @@ def champion(
 ) -> dg.MaterializeResult:
     """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
     from whetstone.evaluation.contestants import encoders_of
-    from whetstone.evaluation.gate import decide, undecided
-    from whetstone.evaluation.report import report_json
+    from whetstone.evaluation.gate import decide
 
     registry = registry_of(settings)
     pointers, told = registry.require(), History(context.instance).latest(key_of("models.champion")).get(None)
     current, known = pointers.champion, told.data_version if told else pointers.base.version
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
-    versions, decision = encoders_of(table), undecided(current.name)
+    versions = encoders_of(table) or {current.name: current.version}
     names = {version: name for name, version in versions.items()}
-    if table.empty:
-        versions = {current.name: current.version}
-    elif current.version not in names:
+    if current.version not in names:
         raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
     # A kill after a promotion left a champion that Dagster was not told of: what was decided is decided again, and alike.
-    for before in dict.fromkeys(names[version] for version in (known, current.version) if version in names):
-        candidates = [name for name, version in versions.items() if name.startswith("encoder_") and version != versions[before]]
+    starts = [known] if known in names and known not in pointers.rejected else []
+    for before in dict.fromkeys(names[version] for version in [*starts, current.version]):
+        checkpoints = [name for name, version in versions.items() if name.startswith("encoder_") and version != versions[before]]
+        candidates = [name for name in checkpoints if versions[name] not in pointers.rejected]
         decision = decide(table[table["system"].isin([before, *candidates])], candidates, before)
         if decision.promoted:
             break
-    version = versions[decision.champion]
-    facts = {"promoted": decision.promoted, "champion": decision.champion, "before": decision.before, "reason": decision.reason}
-    written = {**facts, "comparisons": decision.comparisons}
-
-    def write(folder: Path) -> dict[str, object]:
-        (folder / "decision.json").write_text(report_json(written))
-        return facts
-
-    decided = artifacts.make("promotion", {**written, "version": version}, write)
+    barred = [f"{name} was rolled back, so it is no candidate." for name in checkpoints if name not in candidates]
+    decision = replace(decision, reason=" ".join([decision.reason, *barred]))
+    version, facts = versions[decision.champion], asdict(decision)
+    decided = artifacts.make("promotion", {**facts, "version": version}, lambda _: facts)
     if decision.promoted:  # after the decision is kept
         registry.promote(Encoder(decision.champion, version, str(artifacts.open(f"checkpoint/{version}").path)))
-    shown = {key: facts[key] for key in ("promoted", "champion", "reason")}
-    return result(version=version, artifact=decided, metadata=shown)
+    return result(version=version, artifact=decided, metadata={key: facts[key] for key in ("promoted", "champion", "reason")})
 
 
 @asset(
     schema="reports",
     group="evaluation",
     kinds={"python"},
-    deps=[
-        *("marts.evaluation", "models.champion", "marts.channel_overlap", "marts.grade_proposals", "marts.grades", "marts.grade_audit"),
-        *("models.calibration", "models.search_thresholds", "marts.curriculum_tiers"),
-        *("raw.queries", "raw.judgments", "staging.products"),
-    ],
+    deps=["marts.evaluation", "models.champion", "models.calibration", "models.search_thresholds", "marts.channel_overlap"],
     uses=["seed"],
     by_category=False,
 )
@@ -126,35 +118,38 @@ def report(
     import pandas as pd
 
     from whetstone.disagreement.overlap import heatmap
-    from whetstone.evaluation.charts import report_plots, separability_figure
+    from whetstone.evaluation.charts import separability_figure, systems_figure
     from whetstone.evaluation.pages import report_html, report_markdown, table_text
-    from whetstone.evaluation.publish import JUDGED, gather
-    from whetstone.evaluation.report import report_json
+    from whetstone.evaluation.report import JUDGED, gather, report_json
     from whetstone.grading.summary import plots as grading_plots
     from whetstone.platform.plots import embed, figure_png
 
-    decision = artifacts.open(artifact_name(context.instance, "models.champion")).facts
-    calibrated = artifacts.open(artifact_name(context.instance, "models.calibration")).facts
-    made = gather(warehouse.read, settings, decision, calibrated, datetime.now(UTC).isoformat(timespec="seconds"))
-    hybrid = artifacts.open(artifact_name(context.instance, "models.search_thresholds")).facts
+    decision, calibrated, hybrid = (
+        artifacts.open(artifact_name(context.instance, f"models.{name}")).facts for name in ("champion", "calibration", "search_thresholds")
+    )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    made = gather(warehouse.read, settings, decision, calibrated, now)
     made["label_cuts"] = [{"label": f">= {label}", **cut} for label, cut in hybrid["cuts"].items()]
     made["weight_of_the_cosine"] = hybrid["weight"] if hybrid["weight"] is not None else hybrid["reason"]
-    plots = {**report_plots(made), **grading_plots(calibrated)}
-    if pair := [name for name in dict.fromkeys(row["encoder"] for row in made["separability"]) if name in ("base", made["champion"])]:
-        plots["Cosine of judged pairs by label"] = figure_png(separability_figure(warehouse.read(JUDGED), pair))
+    plots = {}
+    if made["systems"]:
+        plots["ndcg@10 by system, with 95 % intervals"] = figure_png(systems_figure(made))
+    if made["separability"]:
+        encoders = list(dict.fromkeys(("base", made["champion"])))
+        plots["Cosine of judged pairs by label"] = figure_png(separability_figure(warehouse.read(JUDGED), encoders))
+    plots |= grading_plots(calibrated)
     if made["overlap"]:
         plots["Overlap of the channels' finds"] = figure_png(heatmap(pd.DataFrame(made["overlap"])))
+    pages = {"report.json": report_json(made), "report.md": report_markdown(made), "report.html": report_html(made, plots)}
 
     def write(folder: Path) -> None:
-        (folder / "report.json").write_text(report_json(made), encoding="utf-8")
-        (folder / "report.md").write_text(report_markdown(made), encoding="utf-8")
-        (folder / "report.html").write_text(report_html(made, plots), encoding="utf-8")
+        for name, text in pages.items():
+            (folder / name).write_text(text, encoding="utf-8")
 
     published = artifacts.make("report", {key: value for key, value in made.items() if key != "created_at"}, write)
     folder = settings.root / "report"  # a copy where people look for it
-    for page in ("report.json", "report.md", "report.html"):
-        atomic_write(folder / page, (published.path / page).read_bytes())
-    pictures = {caption: dg.MetadataValue.md(embed(plot, caption)) for caption, plot in list(plots.items())[:1]}
+    for name in pages:
+        atomic_write(folder / name, (published.path / name).read_bytes())
     shown = {"report": dg.MetadataValue.path(str(folder / "report.html")), "table": dg.MetadataValue.md(f"```\n{table_text(made)}```")}
-    shown |= {"separability": dg.MetadataValue.md(f"```\n{pd.DataFrame(made['separability']).to_string(index=False)}\n```")}
+    pictures = {caption: dg.MetadataValue.md(embed(plot, caption)) for caption, plot in list(plots.items())[:1]}
     return result(artifact=published, metadata={**shown, **pictures})

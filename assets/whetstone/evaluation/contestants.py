@@ -6,15 +6,16 @@ hybrids with BM25: reciprocal rank fusion (`rrf_<encoder>`), and the blend that 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from whetstone.evaluation.metrics import evaluate_run
 from whetstone.evaluation.separability import token_overlap
-from whetstone.evaluation.systems import random_run
 from whetstone.grading.guideline import Guideline
 from whetstone.index.thresholds import Thresholds, judged_cosines, measure
 from whetstone.platform.registry import Encoder
@@ -23,6 +24,7 @@ from whetstone.retrieval.channels import CHANNELS, ChannelInputs
 from whetstone.retrieval.dense import exact_search
 from whetstone.retrieval.embedding import Embedder
 from whetstone.retrieval.fusion import rrf
+from whetstone.retrieval.ranking import top_k
 
 LABEL_NDCG = "ndcg_label@10"
 """NDCG with the gains of [B] (label / 2: relevant 1, moderately relevant 0.5), beside the guideline's own gains."""
@@ -75,8 +77,8 @@ class Contest:
 def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.DataFrame, pd.DataFrame, list[Thresholds]]:
     """Score every system on every dev and test query; `encoders` are those to compare, `base` first.
 
-    Returns one row per system x query: place (of the system in this order), system, encoder_version (null for lexical systems), query_id,
-    split, segment, the metrics; no row where no dev or test query has a judgment.
+    Returns one row per system x query: query_id, split, segment, place (of the system in this order), system, encoder_version (null for
+    lexical systems), the metrics; no row where no dev or test query has a judgment.
     Then what `Contest.judged` has for each encoder (system), with the cosine, without pairs whose product isn't in the catalog; and
     each encoder's thresholds, found on dev queries.
     """
@@ -88,10 +90,8 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.
 
     def add(system: str, version: str | None, run: pd.DataFrame) -> None:
         metrics = evaluate_run(run, judgments, query_ids, gains=guideline.gains, relevant_grade=guideline.relevant_grade)
-        by_label = evaluate_run(run, judgments, query_ids, gains=label_gains, relevant_grade=guideline.relevant_grade, cutoffs=(10,))
-        metrics[LABEL_NDCG] = by_label["ndcg@10"]
-        names = pd.DataFrame({"place": len(tables), "system": system, "encoder_version": version}, index=answered.index, dtype=object)
-        tables.append(names.join(answered).merge(metrics, on="query_id"))
+        metrics[LABEL_NDCG] = evaluate_run(run, judgments, query_ids, gains=label_gains, cutoffs=(10,))["ndcg@10"]
+        tables.append(answered.assign(place=len(tables), system=system, encoder_version=version).merge(metrics, on="query_id"))
 
     add("random", None, random_run(query_ids, product_ids, RANDOM_DEPTH, contest.settings.seed))
     lexical = {each.name: each.search(contest.inputs(encoders[0]), depth) for each in CHANNELS if each.kind == "lexical"}
@@ -111,6 +111,18 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.
         found.append(thresholds)
     table = pd.concat(tables, ignore_index=True).astype({"place": "int64", "encoder_version": "string"})
     return table, pd.concat(scores, ignore_index=True), found
+
+
+def random_run(query_ids: Sequence[str], product_ids: Sequence[str], depth: int, seed: int) -> pd.DataFrame:
+    """The baseline that knows nothing: a run of `depth` products per query, drawn without replacement (score falling to 1.0).
+
+    A query's draw depends on the seed, the query and the set of products alone, not on other queries or any order.
+    """
+    products = sorted(set(product_ids))
+    size = min(depth, len(products))
+    digests = (hashlib.sha256(f"{seed}\n{query}".encode()).digest() for query in query_ids)
+    draws = (np.random.default_rng(int.from_bytes(digest[:8])).choice(len(products), size, replace=False) for digest in digests)
+    return top_k(((drawn, np.arange(size, 0.0, -1.0)) for drawn in draws), products, query_ids, size)
 
 
 def encoders_of(table: pd.DataFrame) -> dict[str, str]:

@@ -3,7 +3,7 @@
 For a query with ranked products p_1, p_2, ... of grade g(p) and gain G(g) (linear; an unjudged product gains nothing):
 
     DCG@k       = sum_{r<=k} G(g(p_r)) / log2(r + 1)         (Järvelin & Kekäläinen 2002; linear gains, as trec_eval)
-    NDCG@k      = DCG@k / DCG@k of all judged products in the best order
+    NDCG@k      = DCG@k / DCG@k of all judged products in the best order            (`retrieval.ranking.ndcg`)
     recall@k    = relevant products in the top k / relevant judged products
     precision@k = relevant products in the top k / k
     AP          = sum over relevant p_r of precision@r / relevant judged products   (over the whole run; mean: `map`)
@@ -23,14 +23,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from whetstone.platform.errors import WhetstoneError
+from whetstone.retrieval.ranking import ndcg
 
 CUTOFFS = (10, 50, 100)
 TOP = 10  # depth of embarrassing@10 and judged@10: a results page
-Floats = npt.NDArray[np.float64]
 
 
 def metric_names(cutoffs: Sequence[int] = CUTOFFS) -> list[str]:
@@ -48,88 +47,41 @@ def evaluate_run(
     relevant_grade: int = 3,
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> pd.DataFrame:
-    """Score one run (query_id, product_id, rank from 1 without gaps, in any row order) on the given queries, each named once.
+    """Score one run (query_id, product_id, rank from 1, in any row order) on the given queries, each named once.
 
-    `judgments` (query_id, product_id, grade) of other queries are ignored; `gains` maps every judged grade to its gain (>= 0), products of
-    `relevant_grade` or better are relevant, and `cutoffs` are the depths k of NDCG, recall and precision.
+    Rows of other queries are ignored, in the run and in `judgments` (query_id, product_id, grade). `gains` maps every judged grade to its
+    gain (>= 0), products of `relevant_grade` or better are relevant, and `cutoffs` are the depths k of NDCG, recall and precision.
 
     Returns one row per query, in their order: query_id and `metric_names(cutoffs)`, each in [0, 1] or NaN where undefined (see the module).
-    WhetstoneError: a repeated query or pair, a query in the run that was not asked for, ranks with gaps, a grade without a gain, a negative
-    gain, a cutoff below 1.
+    WhetstoneError: a grade without a gain. ValueError: a repeated pair.
     """
-    if min(cutoffs, default=1) < 1:
-        raise WhetstoneError(f"cutoffs {list(cutoffs)}: a cutoff is a number of products, at least 1")
-    queries = pd.Index(np.array(query_ids, dtype=object))
-    if not queries.is_unique:
-        raise WhetstoneError(f"query_ids: {queries[queries.duplicated()][0]!r} stands twice; name every query once")
-    judged = _judged(judgments, queries, gains, relevant_grade)
-    ranked = _ranked(run, queries, judged)
-
-    def total(frame: pd.DataFrame, values: pd.Series) -> Floats:
-        """Sum of `values` (aligned to the frame's rows) per query: (n_queries,)."""
-        sums = np.bincount(frame["query"], weights=values.astype(float), minlength=len(queries))
-        return sums.astype(float)  # without a row, bincount counts in integers
-
-    count_relevant = _positive(total(judged, judged["relevant"]))
-    ranked_dcg, ideal_dcg = (frame["gain"] / np.log2(frame["rank"] + 1) for frame in (ranked, judged))
-    columns: dict[str, Floats] = {}
-    for k in cutoffs:
-        ideal = _positive(total(judged, ideal_dcg * (judged["rank"] <= k)))
-        columns[f"ndcg@{k}"] = total(ranked, ranked_dcg * (ranked["rank"] <= k)) / ideal
-        hits = total(ranked, ranked["relevant"] & (ranked["rank"] <= k))
-        columns[f"recall@{k}"] = hits / count_relevant
-        columns[f"precision@{k}"] = np.where(np.isnan(count_relevant), np.nan, hits / k)
-    hits_so_far = ranked.groupby("query")["relevant"].cumsum()
-    columns["map"] = total(ranked, ranked["relevant"] * hits_so_far / ranked["rank"]) / count_relevant
-    is_first = ranked["relevant"] & (hits_so_far == 1)
-    columns["mrr"] = np.where(np.isnan(count_relevant), np.nan, total(ranked, is_first / ranked["rank"]))
-    top = ranked["rank"] <= TOP
-    count_judged = total(ranked, top & ranked["grade"].notna())
-    columns[f"embarrassing@{TOP}"] = total(ranked, top & (ranked["grade"] == 0)) / _positive(count_judged)
-    columns[f"judged@{TOP}"] = count_judged / np.maximum(total(ranked, top), 1)
-    return pd.DataFrame({"query_id": queries, **{name: columns[name] for name in metric_names(cutoffs)}})
-
-
-def _positive(denominators: Floats) -> Floats:
-    """Denominators with NaN for 0, so that a division by nothing is undefined rather than infinite."""
-    return np.where(denominators > 0, denominators, np.nan)
-
-
-def _judged(judgments: pd.DataFrame, queries: pd.Index, gains: Mapping[int, float], relevant_grade: int) -> pd.DataFrame:
-    """Judgments in ideal order: query (its position), product_id, grade, gain, relevant, rank (1 = greatest gain)."""
-    if negative := {grade: gain for grade, gain in gains.items() if not gain >= 0}:
-        raise WhetstoneError(f"gains {negative}: a gain is 0 or more; mend the guideline")
-    judged = judgments.loc[judgments["query_id"].isin(queries), ["query_id", "product_id", "grade"]]
-    _refuse_repeated(judged, "judgments")
-    gain = judged["grade"].map(dict(gains)).astype(float)
-    if gain.isna().any():
-        row = judged[gain.isna()].iloc[0]
+    query_ids = list(query_ids)
+    judged = judgments.loc[judgments["query_id"].isin(query_ids), ["query_id", "product_id", "grade"]]
+    judged = judged.assign(gain=judged["grade"].map(dict(gains)).astype(float))
+    if judged["gain"].isna().any():
+        row = judged[judged["gain"].isna()].iloc[0]
         pair = f"product {row['product_id']!r} for query {row['query_id']!r}"
         raise WhetstoneError(f"judgments: grade {row['grade']} of {pair} has no gain; the guideline knows {sorted(gains)}")
-    judged = judged.assign(query=queries.get_indexer(pd.Index(judged["query_id"])), gain=gain, relevant=judged["grade"] >= relevant_grade)
-    judged = judged.sort_values(["query", "gain"], ascending=[True, False], kind="stable", ignore_index=True)
-    return judged.assign(rank=judged.groupby("query").cumcount() + 1)
+    ranked = run[["query_id", "product_id", "rank"]].merge(judged, on=["query_id", "product_id"], how="left", validate="one_to_one")
+    ranked = ranked.sort_values(["query_id", "rank"], ignore_index=True)
 
+    def total(values: pd.Series, frame: pd.DataFrame = ranked) -> pd.Series:
+        """Sum of `values` (aligned to the frame's rows) for each query."""
+        return values.groupby(frame["query_id"]).sum().reindex(query_ids, fill_value=0)
 
-def _ranked(run: pd.DataFrame, queries: pd.Index, judged: pd.DataFrame) -> pd.DataFrame:
-    """The run in rank order with its judgments: query (its position), rank, grade (NaN: unjudged), gain, relevant."""
-    _refuse_repeated(run, "run")
-    position = queries.get_indexer(pd.Index(run["query_id"]))
-    if (position < 0).any():
-        stranger = run["query_id"].to_numpy()[position < 0][0]
-        raise WhetstoneError(f"run: query {stranger!r} was not asked for; evaluate a run on the queries it was made for")
-    ranked = run[["product_id", "rank"]].assign(query=position)
-    ranked = ranked.merge(judged[["query", "product_id", "grade", "gain", "relevant"]], on=["query", "product_id"], how="left")
-    ranked = ranked.sort_values(["query", "rank"], kind="stable", ignore_index=True)
-    gap = ranked["rank"] != ranked.groupby("query").cumcount() + 1
-    if gap.any():
-        query = queries[ranked.loc[gap, "query"].iloc[0]]
-        raise WhetstoneError(f"run: the ranks of query {query!r} are not 1, 2, 3, ... without gaps; rank the run again")
-    return ranked.assign(gain=ranked["gain"].fillna(0.0), relevant=ranked["relevant"].eq(True))
-
-
-def _refuse_repeated(frame: pd.DataFrame, name: str) -> None:
-    repeated = frame.duplicated(["query_id", "product_id"])
-    if repeated.any():
-        row = frame[repeated].iloc[0]
-        raise WhetstoneError(f"{name}: product {row['product_id']!r} stands twice for query {row['query_id']!r}; keep one row per pair")
+    rank, is_relevant = ranked["rank"], ranked["grade"] >= relevant_grade
+    hits = is_relevant.groupby(ranked["query_id"]).cumsum()
+    count_relevant = total(judged["grade"] >= relevant_grade, judged).replace(0, np.nan)
+    columns: dict[str, pd.Series] = {}
+    for k in cutoffs:
+        columns[f"ndcg@{k}"] = ndcg(ranked, judged, k).reindex(query_ids)
+        found = total(is_relevant & (rank <= k))
+        columns[f"recall@{k}"] = found / count_relevant
+        columns[f"precision@{k}"] = (found / k).where(count_relevant.notna())
+    columns["map"] = total(is_relevant * hits / rank) / count_relevant
+    columns["mrr"] = total((is_relevant & (hits == 1)) / rank).where(count_relevant.notna())
+    is_top, is_judged = rank <= TOP, ranked["grade"].notna()
+    count_judged = total(is_top & is_judged)
+    columns[f"embarrassing@{TOP}"] = total(is_top & (ranked["grade"] == 0)) / count_judged.replace(0, np.nan)
+    columns[f"judged@{TOP}"] = count_judged / total(is_top).clip(lower=1)
+    return pd.DataFrame(columns)[metric_names(cutoffs)].rename_axis("query_id").reset_index()

@@ -1,4 +1,4 @@
-"""`report.json`: what an evaluation found, under a contract that others read.
+"""`report.json`: what an evaluation found, gathered from the warehouse under a contract that others read.
 
     {"source", "created_at",
      "catalog": {"products", "categories", "queries": {"train", "dev", "test"}, "judgments"},
@@ -6,90 +6,121 @@
      "comparisons": [{"system", "against", "metric", "difference", "low", "high", "p"}],
      "champion": NAME, "promotion": {"promoted": bool, "reason"}}
 
-Further keys may follow (who graded how much, overlap, notes, versions); the pages show them as they are (`tables.sections`). The JSON
-is strict: what is undefined is null. Rows of random, bm25 and base always stand beside the rest: a figure without them can't be read.
+Further keys follow (separability, who graded how much, overlap, versions); the pages show them as they are. The JSON is strict: what is
+undefined is null. Rows of random, bm25 and base always stand beside the rest: a figure without them can't be read.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from whetstone.evaluation.systems import in_order
-from whetstone.platform.errors import WhetstoneError
+from whetstone.evaluation.contestants import HYBRIDS, LABEL_NDCG, encoders_of
+from whetstone.evaluation.metrics import metric_names
+from whetstone.evaluation.separability import separability
+from whetstone.evaluation.significance import bootstrap_means, paired
+from whetstone.grading import summary as grading
+from whetstone.platform.settings import Settings
 
-ALWAYS = ("random", "bm25", "base")
 CONTRACT = ("source", "created_at", "catalog", "systems", "comparisons", "champion", "promotion")
-COMPARISON = ("system", "against", "metric", "difference", "low", "high", "p")
-COUNTS = ("products", "categories", "queries", "judgments")
-SPLITS = ("train", "dev", "test")
+COMPARED = ("ndcg@10", "recall@100", "mrr", "embarrassing@10")
+JUDGED = "select * from meta.judged_scores where split = 'test' order by rowid"  # evaluation writes them
+CATALOG = """
+    select
+        (select count(*) from staging.products) as products,
+        (select count(distinct category) from staging.products) as categories,
+        (select {'train': count_if(split = 'train'), 'dev': count_if(split = 'dev'), 'test': count_if(split = 'test')} from raw.queries)
+        as queries,
+        (select count(*) from raw.judgments) as judgments
+"""
+TIERS = "select tier, count(*) as pairs, count(distinct query_id) as queries from marts.curriculum_tiers group by 1 order by 1"
+OVERLAP = """
+    select
+        "left", "right",
+        sum(overlap * count_queries) / sum(count_queries) as overlap,
+        sum(jaccard * count_queries) / sum(count_queries) as jaccard,
+        sum(count_queries) as count_queries
+    from marts.channel_overlap where count_queries > 0 group by 1, 2 order by 1, 2
+"""
+SEGMENTS = ("head", "torso", "tail")
 Report = dict[str, Any]
 
 
-def build_report(
-    *,
-    source: str,
-    created_at: str,
-    catalog: Mapping[str, Any],
-    systems: Mapping[str, Mapping[str, Any]],
-    comparisons: Sequence[Mapping[str, Any]],
-    champion: str,
-    promoted: bool,
-    reason: str,
-    further: Mapping[str, Any] | None = None,
+def gather(
+    read: Callable[[str], pd.DataFrame], settings: Settings, decision: Mapping[str, Any], calibrated: Mapping[str, Any], created_at: str
 ) -> Report:
-    """Put a report together and hold it to the contract.
+    """The report on the test queries, of JSON types alone; without systems where none of the queries is judged.
 
-    `catalog` holds counts (see the module), `systems` is of `systems.summarise`, `comparisons` are rows of `systems.compare`, `reason` is
-    the gate's own words, `further` are more keys; other keys than the contract's are left out of the rest.
-
-    Returns JSON types alone, NaN and infinity as None. A baseline or a key of the contract that is missing, or a further key that hides
-    one of the contract, is a WhetstoneError.
+    `read` is the warehouse's, `decision` the gate's (promoted, champion, before, reason), `calibrated` what `grading.calibrate` found.
     """
-    if systems and (missing := [name for name in ALWAYS if name not in systems]):
-        raise WhetstoneError(f"report: systems lacks {', '.join(missing)}; evaluate the baselines too")
-    if hidden := sorted(set(CONTRACT) & set(further or {})):
-        raise WhetstoneError(f"report: further key {hidden[0]!r} would hide one of the contract; name it otherwise")
-    counts = _only(COUNTS, catalog, "catalog")
+    table = read("select * from marts.evaluation where split = 'test' order by place, query_id")
+    champion, before = decision["champion"], decision["before"]
+    versions = encoders_of(table)
+    checkpoints = [name for name in versions if name != "base"]
+    # Of the hybrids, the base's and the champion's, which is named so.
+    shown = table[~table["system"].isin([kind + name for name in checkpoints for kind in HYBRIDS])]
+    shown = pd.concat([shown, *(table[table["system"] == kind + champion].assign(system=f"{kind}champion") for kind in HYBRIDS)])
+    pairs = [(name, "base") for name in checkpoints]
+    pairs += [(name, before) for name in checkpoints if before not in (name, "base")]
+    pairs += [(champion, other) for other in ("bm25", "hybrid_base")]
+    pairs += [("hybrid_champion", other) for other in ("bm25", "base", "hybrid_base", "rrf_champion")]
     report = {
-        "source": source,
+        "source": settings.source,
         "created_at": created_at,
-        "catalog": {**counts, "queries": _only(SPLITS, counts["queries"], "catalog.queries")},
-        "systems": {name: systems[name] for name in in_order(systems)},
-        "comparisons": [_only(COMPARISON, row, "comparisons") for row in comparisons],
+        "catalog": read(CATALOG).to_dict(orient="records")[0],
+        "systems": summarise(shown, [*metric_names(), LABEL_NDCG], settings.seed),
+        "comparisons": compare(shown, pairs if len(table) else [], COMPARED, settings.seed),
         "champion": champion,
-        "promotion": {"promoted": promoted, "reason": reason},
-        **(further or {}),
+        "promotion": {key: decision[key] for key in ("promoted", "reason")},
+        "separability": separability(read(JUDGED), settings.seed),
+        **grading.sections(read, calibrated),
+        "tiers": read(TIERS).to_dict(orient="records"),
+        "overlap": read(OVERLAP).to_dict(orient="records"),
+        "versions": versions,
     }
-    return dict(_plain(report, "report"))
+    return dict(plain(report))
+
+
+def summarise(per_query: pd.DataFrame, metrics: Sequence[str], seed: int = 0) -> dict[str, dict[str, object]]:
+    """Means and intervals of every system as they come, over all queries and by segment; systems share their resamples.
+
+    `per_query` has system, query_id, segment and the metrics, for every system one row for each of the same queries. Returns {system:
+    {metric: {"mean", "low", "high"}, ..., "queries": n, "segments": {segment: {the same without "segments"}}}}.
+    """
+    summary: dict[str, dict[str, object]] = {}
+    for system in per_query["system"].unique():
+        frame = per_query[per_query["system"] == system].sort_values("query_id")  # the resamples pick the same queries in every system
+        parts = {segment: frame[frame["segment"] == segment] for segment in SEGMENTS}
+        segments = {segment: _figures(part, metrics, seed) for segment, part in parts.items() if len(part)}
+        summary[system] = {**_figures(frame, metrics, seed), "segments": segments}
+    return summary
+
+
+def compare(per_query: pd.DataFrame, pairs: Iterable[tuple[str, str]], metrics: Sequence[str], seed: int = 0) -> list[dict[str, object]]:
+    """Paired comparisons, one row per pair and metric: system, against, metric, difference (system - against), low, high, p."""
+    values = {metric: per_query.pivot(index="query_id", columns="system", values=metric) for metric in metrics}
+    rows: list[dict[str, object]] = []
+    for system, against in pairs:
+        for metric, each in values.items():
+            found = paired(each[[system, against]].to_numpy(), seed)
+            names = {"system": system, "against": against, "metric": metric}
+            rows.append({**names, "difference": found.mean, "low": found.low, "high": found.high, "p": found.p})
+    return rows
+
+
+def _figures(frame: pd.DataFrame, metrics: Sequence[str], seed: int) -> dict[str, object]:
+    intervals = zip(metrics, bootstrap_means(frame[list(metrics)].to_numpy(dtype=float), seed), strict=True)
+    return {**{name: {"mean": each.mean, "low": each.low, "high": each.high} for name, each in intervals}, "queries": len(frame)}
+
+
+def plain(value: Any) -> Any:
+    """The same of JSON's own types: numpy scalars and tuples unpacked, what is not finite as None."""
+    return json.loads(json.dumps(value, default=lambda scalar: scalar.item()), parse_constant=lambda _: None)
 
 
 def report_json(report: Report) -> str:
-    """A report, or any part of one, as strict JSON text with a last newline; the same content gives the same bytes."""
-    return json.dumps(_plain(report, "report"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _only(keys: Sequence[str], mapping: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Those keys of a mapping, all of which it must have."""
-    if missing := [key for key in keys if key not in mapping]:
-        raise WhetstoneError(f"report: {place} lacks {', '.join(missing)}; the contract in evaluation/report.py needs it")
-    return {key: mapping[key] for key in keys}
-
-
-def _plain(value: Any, place: str) -> Any:
-    """A value in JSON's own types: numpy scalars and tuples unpacked, what is not finite as None."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each, f"{place}.{key}") for key, each in value.items()}
-    if isinstance(value, Sequence):
-        return [_plain(each, f"{place}[{index}]") for index, each in enumerate(value)]
-    raise WhetstoneError(f"{place} is a {type(value).__name__}, which JSON doesn't know; pass text, numbers, lists")
+    """A report as strict JSON text with a last newline; the same content gives the same bytes."""
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -27,12 +27,11 @@ def token_overlap(queries: Sequence[str], products: Sequence[str]) -> npt.NDArra
     return np.array([len(query & product) / max(1, len(query)) for query, product in pairs], dtype=float)
 
 
-def margins(pairs: pd.DataFrame, seed: int) -> tuple[Interval, Interval]:
+def margins(pairs: pd.DataFrame, seed: int) -> dict[str, Interval]:
     """Average and worst-case margin of judged pairs (query_id, label, cosine); NaN where no query has both labels."""
     relevant, irrelevant = (pairs[pairs["label"] == label].groupby("query_id")["cosine"] for label in (RELEVANT, IRRELEVANT))
     margin = pd.DataFrame({"average": relevant.mean() - irrelevant.mean(), "worst": relevant.min() - irrelevant.max()}).dropna()
-    average, worst = bootstrap_means(margin.to_numpy(), seed)
-    return average, worst
+    return dict(zip(("average", "worst"), bootstrap_means(margin.to_numpy(), seed), strict=True))
 
 
 def separability(pairs: pd.DataFrame, seed: int = 0) -> list[dict[str, object]]:
@@ -44,11 +43,9 @@ def separability(pairs: pd.DataFrame, seed: int = 0) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for encoder, own in pairs.groupby("system", sort=False):
         for name, part in (("all", own), (f"token overlap >= {LEAST_OVERLAP:.0%}", own[own["overlap"] >= LEAST_OVERLAP])):
-            average, worst = margins(part, seed)
-            figures = {
-                f"{kind}_{key}": value
-                for kind, each in (("average", average), ("worst", worst))
-                for key, value in (("margin", each.mean), ("low", each.low), ("high", each.high))
-            }
-            rows.append({"encoder": encoder, "pairs": name, "queries": average.count, **figures})
+            found = margins(part, seed)
+            row: dict[str, object] = {"encoder": encoder, "pairs": name, "queries": found["average"].count}
+            for kind, each in found.items():
+                row |= {f"{kind}_margin": each.mean, f"{kind}_low": each.low, f"{kind}_high": each.high}
+            rows.append(row)
     return rows

@@ -10,7 +10,7 @@ import pandas as pd
 
 from whetstone.catalog.source import Source
 from whetstone.grading.annotator import Annotator
-from whetstone.grading.claude.annotator import ClaudeAnnotator
+from whetstone.grading.claude.annotator import NO_KEY, ClaudeAnnotator
 from whetstone.grading.claude.api import Api
 from whetstone.grading.claude.cost import PRICES, price_of
 from whetstone.grading.claude.intents import Limits
@@ -28,11 +28,14 @@ from whetstone.platform.precision import pick_device
 from whetstone.platform.settings import PAID, Settings
 
 SIMULATED = {"simulated_small": (0.86, 0.0001), "simulated_large": (0.93, 0.002)}  # share right, pretended dollars a pair
-NO_KEY = "no ANTHROPIC_API_KEY is set, so nothing can be bought"
 
 
 class Room(NamedTuple):
-    """What annotators need: the build's settings, whose books, and where the trained cross-encoder and the products are."""
+    """What annotators need: the build's settings, whose books, and where the trained cross-encoder and the products are.
+
+    `cross_encoder` may be an artifact without a model (no train judgments). Only the demo's truth looks at `products` (product_id,
+    category_path, attributes of all pairs to come) and at `synthetic`, synthetic queries to be graded (query_id, facts).
+    """
 
     settings: Settings
     guideline: Guideline
@@ -41,76 +44,63 @@ class Room(NamedTuple):
     entry: Entry
     cross_encoder: Artifact | None
     products: Callable[[], pd.DataFrame]
-    synthetic: pd.DataFrame | None = None  # synthetic queries to be graded: query_id, facts
+    synthetic: pd.DataFrame | None = None
 
 
 def open_annotators(room: Room) -> tuple[list[Annotator], list[str]]:
     """The cascade's annotators in order, and in words why one of them is left out or can't be asked anything new.
 
-    `room.cross_encoder` may be an artifact without a model (no train judgments); only the demo's truth looks at `room.products`
-    (product_id, category_path, attributes of all pairs to come) and `room.synthetic`.
-
-    Raises:
-        WhetstoneError: `simulated_...` on any source but the demo or without its truth; a model without a price.
+    WhetstoneError: `simulated_...` on any source but the demo or without its truth; a model without a price.
     """
     opened: list[Annotator] = []
     warnings: list[str] = []
-    desk = _desk(room) if room.settings.can_buy else None
     for name in room.settings.stages:
         if name in PAID:
-            opened.append(_claude(name, getattr(room.settings, name), Prompt(room.guideline), room, desk))
-            warnings += [] if desk else [f"{name}: {NO_KEY}"]
+            opened.append(_claude(name, getattr(room.settings, name), Prompt(room.guideline), room))
+            warnings += [] if room.settings.can_buy else [f"{name}: {NO_KEY}"]
         elif name in SIMULATED:
             opened.append(_simulated(name, room))
             warnings.append(f"{name} stands in for a paid model: its errors are declared, its dollars pretended")
         elif room.cross_encoder is None or "absent" in room.cross_encoder.facts:
-            why = room.cross_encoder.facts["absent"] if room.cross_encoder else "it was not trained yet"
-            warnings.append(f"{name}: {why}")
+            warnings.append(f"{name}: {room.cross_encoder.facts['absent'] if room.cross_encoder else 'it was not trained yet'}")
         else:
-            model_ = room.cross_encoder
-            opened.append(CrossEncoderAnnotator(model_.path, room.guideline, model_.version, pick_device(room.settings.device)))
+            model, device = room.cross_encoder, pick_device(room.settings.device)
+            opened.append(CrossEncoderAnnotator(model.path, room.guideline, model.version, device))
     return opened, warnings
 
 
 def open_writer(room: Room) -> ClaudeAnnotator | None:
     """Who writes synthetic queries: the small Claude model; None where no stage is paid, or one is simulated (whose truth needs facts)."""
-    settings = room.settings
-    if not set(PAID) & set(settings.stages) or set(SIMULATED) & set(settings.stages):
-        return None
-    return _claude(WRITER, settings.claude_small, QueryPrompt(), room, _desk(room) if settings.can_buy else None)
+    stages = set(room.settings.stages)
+    return _claude(WRITER, room.settings.claude_small, QueryPrompt(), room) if stages & set(PAID) and not stages & set(SIMULATED) else None
 
 
-def _claude(name: str, model: str, prompt: Prompt, room: Room, desk: Desk | None) -> ClaudeAnnotator:
-    price = price_of(model, {**PRICES, **room.settings.claude_prices})
-    return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk, NO_KEY)
-
-
-def _desk(room: Room) -> Desk:
-    settings = room.settings
-    key = settings.anthropic_api_key
-    if key is None:
-        raise WhetstoneError(NO_KEY)
-    limit = float("inf") if settings.category_budget_usd is None else settings.category_budget_usd
-    return Desk(
-        Api(key.get_secret_value(), settings.anthropic_base_url),
-        room.ledger,
-        room.entry,
-        Limits(settings.budget_usd, limit),
-        settings.root / "purchases.lock",
-        batch_from=settings.claude_batch_from,
-        poll_s=settings.claude_poll_s,
-    )
+def _claude(name: str, model: str, prompt: Prompt, room: Room) -> ClaudeAnnotator:
+    settings, key = room.settings, room.settings.anthropic_api_key
+    price = price_of(model, {**PRICES, **settings.claude_prices})
+    desk = None
+    if key:
+        most = float("inf") if settings.category_budget_usd is None else settings.category_budget_usd
+        desk = Desk(
+            Api(key.get_secret_value(), settings.anthropic_base_url),
+            room.ledger,
+            room.entry,
+            Limits(settings.budget_usd, most),
+            settings.root / "purchases.lock",
+            batch_from=settings.claude_batch_from,
+            poll_s=settings.claude_poll_s,
+        )
+    return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk)
 
 
 def _simulated(name: str, room: Room) -> SimulatedAnnotator:
     """An annotator that reads the generator's own file; the demo's code is imported where the demo is built, and nowhere else."""
     from whetstone.catalog.demo.truth import grade_pairs, intents_of
 
-    files = room.source.files.get("truth")
-    if not files:
-        raise WhetstoneError(
-            f"the annotator '{name}' refuses '{room.settings.source}': no truth file in {room.source.data}; WHETSTONE_CASCADE names others"
-        )
+    settings, files = room.settings, room.source.files.get("truth")
+    if settings.source != "demo" or not files:
+        why = f"it grades the demo alone, from the truth file, and none such is in {room.source.data}"
+        raise WhetstoneError(f"the annotator '{name}' refuses '{settings.source}': {why}; WHETSTONE_CASCADE names others")
     intents, products = pd.read_parquet(files[0]), room.products()
     if room.synthetic is not None:
         intents = pd.concat([intents, intents_of(room.synthetic)])
@@ -118,14 +108,6 @@ def _simulated(name: str, room: Room) -> SimulatedAnnotator:
     def truth(pairs: pd.DataFrame) -> np.ndarray:
         return grade_pairs(pairs, intents, products)
 
-    accuracy, cost_usd = SIMULATED[name]
-    return SimulatedAnnotator(
-        name,
-        truth,
-        room.guideline,
-        confusion_of(accuracy, room.guideline),
-        cost_usd=cost_usd,
-        seed=room.settings.seed,
-        source=room.settings.source,
-        truth_version=file_sha256(files[0]),
-    )
+    (accuracy, cost_usd), version = SIMULATED[name], file_sha256(files[0])
+    confusion = confusion_of(accuracy, room.guideline)
+    return SimulatedAnnotator(name, truth, room.guideline, confusion, cost_usd=cost_usd, seed=settings.seed, truth_version=version)

@@ -1,8 +1,7 @@
 """Wiring of grading: the local annotator, the calibrated cascade, the grades (asked for once, through the ledger), and their audit."""
 
 import logging
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 
@@ -14,6 +13,9 @@ from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
+Context: TypeAlias = dg.AssetExecutionContext
+WithSettings: TypeAlias = dg.ResourceParam[Settings]
+WithArtifacts: TypeAlias = dg.ResourceParam[Artifacts]
 LOG = logging.getLogger("whetstone.grading")
 PAYING = ["cascade", "can_buy", "budget_usd", "category_budget_usd", "claude_small", "claude_large", "seed"]
 COUNTS = "meta.grading"
@@ -32,17 +34,12 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         schema="models",
         group="grading",
         kinds={"torch"},
-        deps=["raw.judgments", "raw.queries", "staging.products"],
+        deps=["marts.judged_set"],
         uses=["encoder", "seed", "annotator_epochs", "annotator_runs"],
         version=f"2-{guideline.version}",
         by_category=False,
     )
-    def cross_encoder(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def cross_encoder(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """The local annotator: a cross-encoder from the base encoder's weights, fine-tuned on train judgments, in several runs."""
         from whetstone.grading.cross_encoder import train_cross_encoder
         from whetstone.platform.precision import pick_device
@@ -66,20 +63,13 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         schema="models",
         group="grading",
         kinds={"python", "anthropic"},
-        deps=["raw.judgments", "raw.queries", "staging.products", *trained],
+        deps=["marts.judged_set", *trained],
         uses=[*PAYING, "cascade_target", "calibration_pairs", "agreement_floor"],
         version=f"2-{_prompt_version(guideline)}",
         by_category=False,
     )
-    def calibration(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def calibration(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """How far each annotator of the cascade can be trusted: calibrated on human judgments of dev queries, measured by cross-fitting."""
-        import json
-
         from whetstone.grading.annotators import open_annotators
         from whetstone.grading.calibrate import calibrate, held_out
         from whetstone.grading.summary import agreement_text, plots
@@ -96,11 +86,7 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         found["warnings"] = [*(each for each in warnings if each.split(":")[0] not in left_out), *left_out.values()]
         warn(found["warnings"])
 
-        def write(folder: Path) -> dict[str, Any]:
-            (folder / "calibration.json").write_text(json.dumps(found, indent=1))
-            return found
-
-        made = artifacts.make("calibration", found, write)
+        made = artifacts.make("calibration", found, lambda _: found)
         report = found["report"]
         figures = {name: float(report[name]["mean"]) for name in ("accuracy", "quadratic_kappa", "ece", "ece_raw")} if report else {}
         pictures = {name: dg.MetadataValue.md(embed(png, name)) for name, png in plots(found).items()}
@@ -119,12 +105,7 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         uses=PAYING,
         version=f"2-{_prompt_version(guideline)}",
     )
-    def grades(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def grades(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per graded pair: the human judgment where there is one, otherwise what the cascade settles on, through the ledger."""
         import pandas as pd
 
@@ -141,12 +122,12 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         counts = pd.DataFrame(graded.stages)
         warehouse.replace(COUNTS, counts.astype({"why": object}), category)
         written = warehouse.replace("marts.grades", rows, category)
-        warnings += [f"{row['stage']}: {row['why']}" for row in graded.stages if row["why"]]
-        warn([f"grades[{category}]: {row['stage']}: {row['why']}" for row in graded.stages if row["why"]])
+        whys = [f"{row['stage']}: {row['why']}" for row in graded.stages if row["why"]]
+        warn([f"grades[{category}]: {why}" for why in whys])
         settled = {f"settled_by_{row['stage']}": row["settled"] for row in graded.stages}
         usd = {"new_usd": float(counts["new_usd"].sum()), "spent_usd": float(rows["cost_usd"].sum())}
         table = dg.MetadataValue.md(f"```\n{counts.to_string(index=False)}\n```")
-        return result(written, metadata={**settled, **usd, "stages": table, "warnings": warnings})
+        return result(written, metadata={**settled, **usd, "stages": table, "warnings": [*warnings, *whys]})
 
     return grades
 
@@ -163,16 +144,11 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         uses=[*PAYING, "audit_share"],
         version=f"1-{guideline.version}",
     )
-    def grade_audit(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def grade_audit(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per sampled grade that shoppers contradict, judged again by the strongest stage; a correction supersedes in the tiers."""
         import pandas as pd
 
-        from whetstone.grading.rejudge import audit_category
+        from whetstone.grading.audit import audit_category
 
         category = context.partition_key
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
@@ -183,18 +159,8 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         candidates = warehouse.table("marts.grade_candidates", category, "query_id, product_id, query, text")
         graded = warehouse.table("marts.grades", category).merge(candidates, on=["query_id", "product_id"], validate="one_to_one")
         engagement = warehouse.table("staging.engagement", category)
-        audited, facts = audit_category(
-            graded,
-            engagement,
-            log,
-            human,
-            cascade[-1] if cascade else None,
-            room.ledger,
-            guideline,
-            room.entry,
-            settings.audit_share,
-            settings.seed,
-        )
+        judge, books = cascade[-1] if cascade else None, (room.ledger, guideline, room.entry)
+        audited, facts = audit_category(graded, engagement, log, human, judge, *books, settings.audit_share, settings.seed)
         words = {name: object if name in ("reason", "why_unanswered") else float for name in facts}
         warehouse.replace("meta.audit", pd.DataFrame([facts]).astype(words), category)
         written = warehouse.replace("marts.grade_audit", audited, category)

@@ -2,6 +2,7 @@
 
 Of a fixed share of the graded pairs, those are kept whose debiased engagement contradicts the grade: the lowest label although shoppers
 click it like a relevant product, or the highest label although they pass it by. Engagement only picks them; it never becomes a label.
+The judge's answer is a row of the ledger like any other, the old rows stay; which supersedes which is said here alone.
 
 What is estimated: p, the strongest annotator's calibrated confidence, is P(its grade is the one that a human would give). A machine's
 grade that it contradicts is thus wrong with probability p at least, one that it confirms with 1 - p; the grade that stands afterwards
@@ -18,14 +19,77 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from whetstone.grading.annotator import PAIR_ID
+from whetstone.grading.annotator import PAIR_ID, Annotator
+from whetstone.grading.calibration import NO_ANSWER, Stage
+from whetstone.grading.engagement import debiased, examination_exponent
+from whetstone.grading.grade import HUMAN
 from whetstone.grading.guideline import Guideline
-from whetstone.grading.human import HUMAN
+from whetstone.grading.ledger import Entry, Ledger, grade_through
 
 ALPHA = 0.01  # chance of as many (as few) clicks, were the grade right
 LOOKS_CAP = 10  # of a pair in its label's typical rate: wrong grades are seen most, since the engine ranks by the truth
 ENGAGED, IGNORED = "engaged_irrelevant", "ignored_relevant"
-CONFLICT_COLUMNS = [*PAIR_ID, "grade", "label", "settled_by", "kind", "exposure", "clicks", "rate"]
+_OLD, _NEW = ["kind", "old_grade", "old_settled_by"], ["new_grade", "new_confidence", "is_changed", "supersedes"]
+
+
+def audit_category(
+    graded: pd.DataFrame,
+    engagement: pd.DataFrame,
+    log: pd.DataFrame,
+    human: pd.DataFrame,
+    judge: tuple[Annotator, Stage] | None,
+    ledger: Ledger,
+    guideline: Guideline,
+    entry: Entry,
+    share: float,
+    seed: int,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Audit the grades of a category.
+
+    `graded` are its graded pairs (query_id, product_id, category, query, text, grade, settled_by), `engagement` is its engagement.
+    `log` is the engagement of judged pairs of the whole shop, which examination by rank is estimated from, with the `human` judgments of
+    train and dev queries as a control for relevance. `judge` is the strongest stage, if there is any; its answers are kept in the
+    `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
+
+    Returns a row for each conflict: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null without an answer),
+    new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure, new_label; and facts in plain
+    values: counts graded, sampled, sampled_machine, conflicts, rejudged, changed, superseded, disputed (changed against a human), the
+    estimated shares of sampled_machine that are wrong, sample_error_before and _after (None without any), examination_exponent, reason
+    (why engagement tells nothing) and why_unanswered.
+    """
+    eta = examination_exponent(log, human)
+    is_sampled = in_sample(graded, seed, share)
+    conflicts, reason = find_conflicts(graded.assign(is_sampled=is_sampled), debiased(engagement, eta), guideline)
+    audited = conflicts.rename(columns={"grade": "old_grade", "settled_by": "old_settled_by"})
+    answers = conflicts.assign(grade=None, confidence=np.nan, failure=None)
+    if judge:
+        answers = grade_through(ledger, judge[0], conflicts, guideline, entry)
+        grades = answers["grade"].fillna(NO_ANSWER).to_numpy(dtype=int)
+        answers["confidence"] = judge[1].calibration.apply(grades, answers["confidence"].to_numpy())
+    audited["new_grade"], audited["new_confidence"] = answers["grade"].astype("Int64"), answers["confidence"].astype(float)
+    audited["is_changed"] = (audited["new_grade"] != audited["old_grade"]).fillna(False).astype(bool)
+    audited["supersedes"] = audited["is_changed"] & (audited["old_settled_by"] != HUMAN)
+    machine = audited[audited["new_grade"].notna() & (audited["old_settled_by"] != HUMAN)]
+    sampled_machine = int((is_sampled & (graded["settled_by"] != HUMAN)).sum())
+    after = 1 - machine["new_confidence"]
+    before = after.mask(machine["is_changed"], machine["new_confidence"])
+    facts = {
+        "graded": len(graded),
+        "sampled": int(is_sampled.sum()),
+        "sampled_machine": sampled_machine,
+        "conflicts": len(audited),
+        "rejudged": int(audited["new_grade"].notna().sum()),
+        "changed": int(audited["is_changed"].sum()),
+        "superseded": int(audited["supersedes"].sum()),
+        "disputed": int((audited["is_changed"] & ~audited["supersedes"]).sum()),
+        "sample_error_before": float(before.sum()) / sampled_machine if sampled_machine else None,
+        "sample_error_after": float(after.sum()) / sampled_machine if sampled_machine else None,
+        "examination_exponent": eta,
+        "reason": reason,
+        "why_unanswered": next(iter(answers["failure"].dropna()), None),
+    }
+    audited["new_label"] = audited["new_grade"].map(guideline.labels).astype("Int64")
+    return audited[[*PAIR_ID, *_OLD, *_NEW, "rate", "exposure", "new_label"]], facts
 
 
 def in_sample(pairs: pd.DataFrame, seed: int, share: float) -> np.ndarray:
@@ -36,7 +100,7 @@ def in_sample(pairs: pd.DataFrame, seed: int, share: float) -> np.ndarray:
     return np.asarray(np.frombuffer(digests, dtype=">u8").astype(float) / 2.0**64 < share)
 
 
-def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideline) -> tuple[pd.DataFrame, dict[str, Any]]:
+def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideline) -> tuple[pd.DataFrame, str | None]:
     """Find the sampled pairs whose engagement contradicts their grade beyond chance.
 
     A label's typical rate is that of its pairs pooled, none with more than `LOOKS_CAP` looks. A pair of the lowest label conflicts if its
@@ -44,14 +108,12 @@ def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideli
     irrelevant_rate is as large as its clicks with probability < `ALPHA`; mirrored for the highest label. A pair that few shoppers looked
     at therefore never does.
 
-    `graded` are all graded pairs (query_id, product_id, grade, settled_by, is_sampled), each once: the typical rates come from them,
-    conflicts from the sampled ones alone. `rates` are query_id, product_id, exposure, clicks, rate (`debiased`).
+    `graded` are all graded pairs (query_id, product_id, grade, is_sampled and what else there is), each once: the typical rates come from
+    them, conflicts from the sampled ones alone. `rates` are query_id, product_id, exposure, clicks, rate (`debiased`).
 
-    Returns the pairs to judge again (`CONFLICT_COLUMNS`), the most seen first, and facts: graded, sampled, sampled_with_engagement (pairs),
-    relevant_rate and irrelevant_rate (typical clicks per look of the highest and the lowest label, None without engagement), and the
-    reason why engagement tells nothing (None where it does). WhetstoneError: a grade that the guideline doesn't have.
+    Returns the pairs to judge again (`graded` with label, kind and the rates), the most seen first, and the reason why engagement tells
+    nothing (None where it does).
     """
-    guideline.places(graded["grade"], "audit: graded pairs")
     top, bottom = max(guideline.labels.values()), min(guideline.labels.values())
     seen = graded.merge(rates, on=PAIR_ID, validate="one_to_one")
     label, clicks, exposure = seen["grade"].map(guideline.labels), seen["clicks"], seen["exposure"]
@@ -67,54 +129,8 @@ def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideli
         is_ignored = (seen["rate"] <= midpoint) & (stats.poisson.cdf(clicks, exposure * relevant) < ALPHA)
         kind[(label == bottom) & is_engaged] = ENGAGED
         kind[(label == top) & is_ignored] = IGNORED
-    rows = seen.assign(label=label, kind=kind)[pd.notna(kind) & seen["is_sampled"]][CONFLICT_COLUMNS]
-    rows = rows.sort_values(["exposure", *PAIR_ID], ascending=[False, True, True], ignore_index=True)
-    counts = {"graded": len(graded), "sampled": int(graded["is_sampled"].sum()), "sampled_with_engagement": int(seen["is_sampled"].sum())}
-    return rows, {**counts, "relevant_rate": relevant, "irrelevant_rate": irrelevant, "reason": reason}
-
-
-def supersede(conflicts: pd.DataFrame, rejudged: pd.DataFrame) -> pd.DataFrame:
-    """Set the strongest annotator's answers beside the grades that they were asked about.
-
-    `conflicts` are n rows of `find_conflicts`; `rejudged` has query_id, product_id, grade (null where it failed), confidence (calibrated,
-    0..1), at most one row a pair, in any order.
-
-    Returns n rows in the order of `conflicts`: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null where there is
-    no answer), new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure.
-    """
-    answers = rejudged[[*PAIR_ID, "grade", "confidence"]].rename(columns={"grade": "new_grade", "confidence": "new_confidence"})
-    renamed = conflicts.rename(columns={"grade": "old_grade", "settled_by": "old_settled_by"})
-    rows = renamed.merge(answers, on=PAIR_ID, how="left", validate="one_to_one").astype({"new_grade": "Int64", "new_confidence": "float64"})
-    rows["is_changed"] = (rows["new_grade"] != rows["old_grade"]).fillna(False).astype(bool)
-    rows["supersedes"] = rows["is_changed"] & (rows["old_settled_by"] != HUMAN)
-    old, new = ["kind", "old_grade", "old_settled_by"], ["new_grade", "new_confidence", "is_changed", "supersedes"]
-    return rows[[*PAIR_ID, *old, *new, "rate", "exposure"]]
-
-
-def audit_summary(graded: pd.DataFrame, audited: pd.DataFrame) -> dict[str, Any]:
-    """The audit in figures; `graded` as for `find_conflicts`, `audited` as `supersede` gives it.
-
-    Returns the counts conflicts, engaged_irrelevant, ignored_relevant, rejudged (answered), unanswered, changed, superseded, disputed
-    (changed against a human), sampled_machine (grades of machines in the sample); and of these the estimated share that is wrong,
-    sample_error_before and _after (None without any). The module says what it leaves out.
-    """
-    is_answered = audited["new_grade"].notna()
-    machine = audited[is_answered & (audited["old_settled_by"] != HUMAN)]
-    sampled_machine = int((graded["is_sampled"] & (graded["settled_by"] != HUMAN)).sum())
-    after = 1 - machine["new_confidence"]
-    before = after.mask(machine["is_changed"], machine["new_confidence"])
-    return {
-        "conflicts": len(audited),
-        **{kind: int((audited["kind"] == kind).sum()) for kind in (ENGAGED, IGNORED)},
-        "rejudged": int(is_answered.sum()),
-        "unanswered": int((~is_answered).sum()),
-        "changed": int(audited["is_changed"].sum()),
-        "superseded": int(audited["supersedes"].sum()),
-        "disputed": int((audited["is_changed"] & ~audited["supersedes"]).sum()),
-        "sampled_machine": sampled_machine,
-        "sample_error_before": float(before.sum()) / sampled_machine if sampled_machine else None,
-        "sample_error_after": float(after.sum()) / sampled_machine if sampled_machine else None,
-    }
+    rows = seen.assign(label=label, kind=kind)[pd.notna(kind) & seen["is_sampled"]]
+    return rows.sort_values(["exposure", *PAIR_ID], ascending=[False, True, True], ignore_index=True), reason
 
 
 def _typical_rate(seen: pd.DataFrame) -> float | None:

@@ -9,39 +9,19 @@ maps that the build goes on with are fitted on all.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from whetstone.grading.agreement import agreement_report, cost_share, raters_agreement, reliability, stage_table
+from whetstone.grading.agreement import agreement_report, bootstrapped, raters_agreement, reliability, stage_table
 from whetstone.grading.annotator import Annotator
-from whetstone.grading.calibration import NO_ANSWER, Calibration, cross_fitted, fit_calibration, folds_of
-from whetstone.grading.cascade import Settled, Target, asked, choose_thresholds, paper_thresholds, parse_target, settle
+from whetstone.grading.calibration import NO_ANSWER, NONE, Stage, cross_fitted, fit_calibration, splits
+from whetstone.grading.cascade import AFTER, Settled, choose_thresholds, paper_thresholds, settle
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
 LEAST_PAIRS = 30  # held-out answers that a stage needs to be calibrated on
-VOTE_NAME = "vote"
-NONE = Calibration({}, ((0.0, 1.0), (0.0, 1.0)))
-
-
-class Stage(NamedTuple):
-    """A calibrated stage, as JSON keeps it: whose answers, how to read their confidence, from when on it is sure."""
-
-    name: str
-    version: str
-    calibration: Calibration
-    threshold: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {**self._asdict(), "calibration": asdict(self.calibration)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Back from `to_dict`."""
-        return cls(data["name"], data["version"], Calibration.from_dict(data["calibration"]), data["threshold"])
 
 
 def held_out(judged: pd.DataFrame, most: int | None) -> pd.DataFrame:
@@ -60,18 +40,16 @@ def calibrate(
     """Ask every annotator, the stages in order, for every held-out pair; fit, choose, measure.
 
     `judged` are n human-judged dev pairs (query_id, product_id, category, query, text, grade, raters), `entry` is the account of new
-    answers, `target` is that of the thresholds (`cascade.parse_target`), `seed` that of the bootstrap.
+    answers, `target` is that of the thresholds (`choose_thresholds`), `seed` that of the bootstrap.
 
-    Returns JSON values: `stages` (`Stage.to_dict`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, and `report`:
+    Returns JSON values: `stages` (`Stage`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, and `report`:
     agreement of the cascade, of each stage alone, share settled and accuracy by stage, cost against the dearest stage, reliability
     before and after, the human raters' own agreement. Without judgments of two queries stages go uncalibrated and report is None.
     """
-    wanted = parse_target(target)
-    dropped: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"stages": [], "dropped": [], "target": target, "is_met": False, "report": None}
     if judged["query_id"].nunique() < 2:
-        limits = paper_thresholds(len(annotators))
-        stages = [Stage(each.name, each.version, NONE, limit) for each, limit in zip(annotators, limits, strict=True)]
-        return {"stages": [each.to_dict() for each in stages], "dropped": dropped, "target": "paper", "is_met": False, "report": None}
+        limits = zip(annotators, paper_thresholds(len(annotators)), strict=True)
+        return {**found, "target": "paper", "stages": [asdict(Stage(each.name, each.version, NONE, limit)) for each, limit in limits]}
     answers: list[tuple[Annotator, pd.DataFrame]] = []
     is_common = np.full(len(judged), True)  # pairs that every stage so far has answered
     for annotator in annotators:
@@ -79,89 +57,87 @@ def calibrate(
         is_common_now = is_common & answer["is_answered"].to_numpy()
         graded = is_common_now & answer["grade"].notna().to_numpy()
         if graded.sum() < min(LEAST_PAIRS, len(judged)) or judged["query_id"][graded].nunique() < 2:
-            why = f"it graded {graded.sum()} of the {len(judged)} held-out pairs"
-            reasons = answer["failure"].dropna()
-            dropped.append({"stage": annotator.name, "why": f"{why}: {reasons.iloc[0]}" if len(reasons) else why})
+            whys = [f"it graded {graded.sum()} of the {len(judged)} held-out pairs", *answer["failure"].dropna().head(1)]
+            found["dropped"].append({"stage": annotator.name, "why": ": ".join(whys)})
         else:
             answers.append((annotator, answer))
             is_common = is_common_now
     if not answers:
-        return {"stages": [], "dropped": dropped, "target": target, "is_met": False, "report": None}
-    truth, queries = judged["grade"].to_numpy(), judged["query_id"].to_numpy()
-    names = [annotator.name for annotator, _ in answers]
-    grades = np.column_stack([answer["grade"].fillna(NO_ANSWER).to_numpy(dtype=int) for _, answer in answers])
-    raw, costs = (np.column_stack([answer[column].to_numpy() for _, answer in answers]) for column in ("confidence", "cost_usd"))
+        return found
+
+    def columns(name: str) -> np.ndarray:
+        return np.column_stack([answer[name].to_numpy(dtype=float, na_value=NO_ANSWER) for _, answer in answers])
+
+    truth, grades, raw, costs = judged["grade"].to_numpy(), columns("grade").astype(int), columns("confidence"), columns("cost_usd")
     # the maps are fitted on all that a stage answered, not on the common pairs alone
-    maps = [fit_calibration(grades[:, i], raw[:, i], grades[:, i] == truth) for i in range(len(names))]
-    truth, queries, grades, raw, costs = (each[is_common] for each in (truth, queries, grades, raw, costs))
+    maps = [fit_calibration(*stage, stage[0] == truth) for stage in zip(grades.T, raw.T, strict=True)]
+    # as objects: pandas' factorize, and numpy's own texts, take "q" and "q\0" for the same
+    query = np.unique(judged["query_id"].to_numpy(dtype=object), return_inverse=True)[1]
+    truth, grades, raw, costs, query = (each[is_common] for each in (truth, grades, raw, costs, query))
 
     def fitted_without(groups: np.ndarray) -> np.ndarray:
         """(n, s) confidence by maps that know neither the pair's group nor those of its fold."""
-        is_right = grades == truth[:, None]
-        return np.column_stack([cross_fitted(grades[:, i], raw[:, i], is_right[:, i], groups) for i in range(len(names))])
+        return np.column_stack([cross_fitted(*stage, stage[0] == truth, groups) for stage in zip(grades.T, raw.T, strict=True)])
 
-    fitted = fitted_without(queries)
+    fitted = fitted_without(query)
     # `ece` is that of other pairs of the judged queries, `ece_new_queries` that of other queries. The second holds, besides what the map
     # gets wrong, which queries happen to be hard: with few judged queries that is most of it.
     told = {"ece": fitted_without(np.arange(len(truth))), "ece_raw": raw, "ece_new_queries": fitted}
-    choice = choose_thresholds(grades, fitted, truth, costs.mean(axis=0), wanted)
-    how = zip(answers, maps, choice.thresholds, strict=True)
-    stages = [Stage(annotator.name, annotator.version, map_, limit) for (annotator, _), map_, limit in how]
-    limits_of = _thresholds_by_others(grades, fitted, truth, costs, queries, wanted)
-    settled = settle(grades, fitted, limits_of)
-    paid = (costs * asked(grades, fitted, limits_of)).sum(axis=1)
-    everybody = [*names, VOTE_NAME, "nobody"]
+
+    def chosen(rows: np.ndarray) -> Any:
+        return choose_thresholds(grades[rows], fitted[rows], truth[rows], costs[rows].mean(axis=0), target)
+
+    choice = chosen(np.arange(len(truth)))
+    made = zip(answers, maps, choice.thresholds, strict=True)
+    found |= {"is_met": choice.is_met, "stages": [asdict(Stage(each.name, each.version, *rest)) for (each, _), *rest in made]}
+    # where thresholds were chosen they are the best of many and measure nothing, so each pair is settled by those of other queries
+    limits_of = np.zeros(grades.shape)
+    for others, held in splits(query):
+        limits_of[held] = chosen(others).thresholds
+    names = [annotator.name for annotator, _ in answers]
+    report = _report(settle(grades, fitted, limits_of), truth, grades, told, costs, query, names, guideline, seed)
+    return {**found, "report": {**report, "raters": raters_agreement(judged.loc[is_common, "raters"], guideline)}}
+
+
+def _report(
+    settled: Settled,
+    truth: np.ndarray,
+    grades: np.ndarray,
+    told: dict[str, np.ndarray],
+    costs: np.ndarray,
+    query: np.ndarray,
+    names: list[str],
+    guideline: Guideline,
+    seed: int,
+) -> dict[str, Any]:
+    """What `settled` made of n pairs: `told` are kinds of confidence, (n, s) each as `grades` and `costs` are."""
+
+    def measured(given: np.ndarray, confidences: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Agreement where there is a grade, with the reliability before and after calibration."""
+        has = given != NO_ANSWER
+        confidences, is_right = {name: each[has] for name, each in confidences.items()}, (truth == given)[has]
+        return {
+            **agreement_report(truth[has], given[has], confidences, query[has], guideline, seed),
+            "without_grade": int((~has).sum()),
+            "reliability_before": reliability(confidences["ece_raw"], is_right),
+            "reliability_after": reliability(confidences["ece"], is_right),
+        }
+
+    paid, dearest = (costs * settled.asked(len(names))).sum(axis=1), costs[:, costs.mean(axis=0).argmax()]
+
+    def cost(weight: np.ndarray) -> dict[str, Any]:
+        usd, most = weight @ paid, weight @ dearest
+        return {"usd_per_pair": usd / weight.sum(), "share": usd / most if most else np.nan}
+
     by_pair = {
-        "query_id": queries,
-        "settled_by": np.array([*names, "nobody", VOTE_NAME], dtype=object)[settled.stage],  # NOBODY is -2, VOTE is -1
+        "settled_by": np.array([*names, *AFTER], dtype=object)[settled.stage],
         "is_right": settled.grade == truth,
         "confidence": settled.confidence,
         "cost_usd": paid,
     }
-    alone = {
-        name: _measured(truth, grades[:, i], {kind: each[:, i] for kind, each in told.items()}, queries, guideline, seed)
-        for i, name in enumerate(names)
-    }
-    told_of_settled = {kind: _of(settled, grades, each) for kind, each in told.items()}
-    report = {
-        **_measured(truth, settled.grade, told_of_settled, queries, guideline, seed),
-        "stages": stage_table(pd.DataFrame(by_pair), everybody, seed),
-        "alone": alone,
-        "cost": cost_share(paid, costs[:, costs.mean(axis=0).argmax()], queries, seed),
-        "raters": raters_agreement(judged.loc[is_common, "raters"], guideline),
-    }
-    found = {"stages": [stage.to_dict() for stage in stages], "dropped": dropped, "target": target}
-    return {**found, "is_met": choice.is_met, "report": report}
-
-
-def _thresholds_by_others(
-    grades: np.ndarray, confidence: np.ndarray, truth: np.ndarray, costs: np.ndarray, queries: np.ndarray, target: Target
-) -> np.ndarray:
-    """(n, s) thresholds for each pair, chosen on other queries: where they were chosen they are the best of many, and measure nothing."""
-    fold_of, limits = folds_of(queries), np.zeros(grades.shape)
-    for fold in range(fold_of.max() + 1):
-        others = fold_of != fold
-        measured = grades[others], confidence[others], truth[others], costs[others].mean(axis=0)
-        limits[~others] = choose_thresholds(*measured, target).thresholds
-    return limits
-
-
-def _measured(
-    truth: np.ndarray, given: np.ndarray, told: dict[str, np.ndarray], queries: np.ndarray, guideline: Guideline, seed: int
-) -> dict[str, Any]:
-    """Agreement where there is a grade, with the reliability before and after calibration; `told` are `ece` and `ece_raw` at least."""
-    has = given != NO_ANSWER
-    told, is_right = {name: each[has] for name, each in told.items()}, (truth == given)[has]
     return {
-        **agreement_report(truth[has], given[has], told, queries[has], guideline, seed),
-        "without_grade": int((~has).sum()),
-        "reliability_before": reliability(told["ece_raw"], is_right),
-        "reliability_after": reliability(told["ece"], is_right),
+        **measured(settled.grade, {name: settled.told(grades, each) for name, each in told.items()}),
+        "stages": stage_table(pd.DataFrame(by_pair), [*names, *AFTER[::-1]], query, seed),
+        "alone": {name: measured(grades[:, i], {kind: each[:, i] for kind, each in told.items()}) for i, name in enumerate(names)},
+        "cost": bootstrapped(cost, query, seed),
     }
-
-
-def _of(settled: Settled, grades: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """(n,) of some (n, s) confidence that of the grade that was settled on: of the stage that settled it, or the greatest of its voters."""
-    is_settler = np.arange(grades.shape[1]) == settled.stage[:, None]
-    gave = (grades == settled.grade[:, None]) & (is_settler | (settled.stage[:, None] < 0))
-    return np.asarray(np.where(gave, confidence, 0.0).max(axis=1))

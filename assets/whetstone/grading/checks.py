@@ -10,15 +10,11 @@ from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
 
-@dg.asset_check(
-    asset=key_of("models.calibration"),
-    blocking=True,
-    description="Agreement of the cascade with human judgments of dev queries is at the floor (WHETSTONE_AGREEMENT_FLOOR) or above.",
-)
+@dg.asset_check(asset=key_of("models.calibration"), blocking=True)
 def agreement_at_floor(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
 ) -> dg.AssetCheckResult:
-    """Hold the measured agreement against the floor."""
+    """Agreement of the cascade with human judgments of dev queries is at the floor (WHETSTONE_AGREEMENT_FLOOR) or above."""
     report = artifacts.open(artifact_name(context.instance, "models.calibration")).facts["report"]
     if report is None:
         return dg.AssetCheckResult(passed=True, description="not measured: there are no answers to human-judged pairs of two dev queries")
@@ -31,13 +27,12 @@ def agreement_at_floor(
     )
 
 
-@dg.asset_check(
-    asset=key_of("marts.grades"),
-    partitions_def=CATEGORIES,
-    description="No pair was left unasked for want of a key, money or a server's answer.",
-)
+@dg.asset_check(asset=key_of("marts.grades"), partitions_def=CATEGORIES)
 def everything_was_asked(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-    """A warning, not a stop: what was not asked is settled by the stages before, and rarely sure enough for a tier."""
+    """No pair was left unasked for want of a key, money or a server's answer.
+
+    A warning, not a stop: what was not asked is settled by the stages before, and rarely sure enough for a tier.
+    """
     query = f"select stage, unanswered, why from {COUNTS} where category = $category and unanswered > 0"
     rows = warehouse.read(query, {"category": context.partition_key})
     return dg.AssetCheckResult(

@@ -25,12 +25,11 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
 from sklearn.metrics import f1_score
-from transformers import EarlyStoppingCallback, ProgressCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 
 from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.compute import map_batches
-from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.precision import half_precision, has_bf16
 
 MAX_TOKENS = 128
@@ -51,43 +50,34 @@ def train_cross_encoder(
     Weighted cross entropy, AdamW, 10 % warm-up to `LEARNING_RATE`, linear decay, bf16 autocast where the hardware has it. Run i has the
     seed `seed` + i and sets its own queries aside.
 
-    Returns `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`: pairs, majority_accuracy, loss,
-    accuracy, macro_f1), `loss` (list of epoch, loss) and `curve` (list of epoch, loss, accuracy, macro_f1); `spread` of the runs' accuracy
-    and macro F1 (least, greatest), `pairs`. Without judgments nothing is trained, and `absent` says so. WhetstoneError: a grade that the
-    guideline doesn't have.
+    Returns `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`), training `loss` and `curve` of
+    that agreement by epoch; `spread` of the runs' accuracy and macro F1 (least, greatest), `pairs`. Without judgments nothing is trained,
+    and `absent` says so. WhetstoneError: a grade that the guideline doesn't have.
     """
     queries = np.sort(judged["query_id"].unique())
     if len(queries) < 2:
         return {"absent": "there are no human judgments of two train queries to train it on; add some to the source's judgments"}
+    judged = judged.assign(place=guideline.places(judged["grade"], "cross-encoder: train judgments"))
     done = []
     for run in range(runs):
         aside = np.random.default_rng(seed + run).permutation(queries)[: max(1, len(queries) // ASIDE)]
         is_aside = judged["query_id"].isin(aside)
-        train, held_out = judged[~is_aside].reset_index(drop=True), judged[is_aside].reset_index(drop=True)
-        done.append(_train_one(folder / str(run), base, train, held_out, guideline, seed=seed + run, epochs=epochs, device=device))
+        sides = judged[~is_aside], judged[is_aside]
+        done.append(_train_one(folder / str(run), base, *sides, len(guideline.levels), seed=seed + run, epochs=epochs, device=device))
     spread = {name: [f(each["held_out"][name] for each in done) for f in (min, max)] for name in ("accuracy", "macro_f1")}
     return {"runs": done, "spread": spread, "pairs": len(judged)}
 
 
 def _train_one(
-    folder: Path,
-    base: str | Path,
-    train: pd.DataFrame,
-    held_out: pd.DataFrame,
-    guideline: Guideline,
-    *,
-    seed: int,
-    epochs: int,
-    device: str,
+    folder: Path, base: str | Path, train: pd.DataFrame, held_out: pd.DataFrame, levels: int, *, seed: int, epochs: int, device: str
 ) -> dict[str, Any]:
-    """One run, saved to `folder`; its facts."""
-    places, held_places = (guideline.places(rows["grade"], "cross-encoder: train judgments") for rows in (train, held_out))
-    levels = len(guideline.levels)
+    """One run, saved to `folder`; its facts. Pairs have the `place` of their grade among the levels."""
+    places = train["place"].to_numpy()
     rarity = len(train) / (levels * np.maximum(np.bincount(places, minlength=levels), 1))
     set_seed(seed)
     model = CrossEncoder(str(base), num_labels=levels, device=device, local_files_only=True)
     model.max_seq_length = min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)  # a base may have fewer positions
-    check = _Check(held_out, held_places, device)
+    check = _Check(held_out, device)
     steps = max(1, -(-len(train) // BATCH_SIZE) // CHECKS_PER_EPOCH)
     each_check = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": steps, "save_steps": steps, "logging_steps": steps}
     with tempfile.TemporaryDirectory(prefix="whetstone-") as scratch:
@@ -111,17 +101,17 @@ def _train_one(
                 **each_check,
                 report_to="none",
             ),
-            train_dataset=Dataset.from_dict({"query": train["query"].tolist(), "text": train["text"].tolist(), "label": places}),
+            train_dataset=Dataset.from_dict({"query": train["query"].tolist(), "text": train["text"].tolist(), "label": places.tolist()}),
             loss=CrossEntropyLoss(model, weight=torch.tensor(np.sqrt(rarity), dtype=torch.float32, device=model.device)),
             evaluator=check,
             callbacks=[EarlyStoppingCallback(PATIENCE)],
         )
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(_Progress)
+        for callback in (PrinterCallback, ProgressCallback):  # the figures are in the facts
+            trainer.remove_callback(callback)
         trainer.train()
     model.save_pretrained(str(folder), create_model_card=False)
     log, curve = trainer.state.log_history, ("loss", "accuracy", "macro_f1")
-    most = np.bincount(held_places).max() / len(held_places)
+    most = held_out["place"].value_counts(normalize=True).max()
     return {
         "seed": seed,
         "held_out": {"pairs": len(held_out), "majority_accuracy": float(most), **check(model)},
@@ -136,21 +126,14 @@ class CrossEncoderAnnotator(Local):
     name = "cross_encoder"
 
     def __init__(self, folder: Path, guideline: Guideline, version: str, device: str = "cpu") -> None:
-        """Open what `train_cross_encoder` wrote to `folder` with the same guideline; `version` is the folder's content hash.
-
-        A model with another number of classes than the guideline has levels is a WhetstoneError when it is asked.
-        """
+        """Open what `train_cross_encoder` wrote to `folder` with the same guideline; `version` is the folder's content hash."""
         self._folder, self._device, self._guideline, self.version = folder, device, guideline, version
 
     @cached_property
     def _models(self) -> list[CrossEncoder]:
         """Loaded when somebody asks: most of the time the ledger knows all the answers."""
         runs = sorted(run for run in self._folder.iterdir() if run.is_dir())
-        models = [CrossEncoder(str(run), device=self._device, local_files_only=True) for run in runs]
-        if {model.num_labels for model in models} != {levels := len(self._guideline.levels)}:
-            other = f"other classes than guideline '{self._guideline.name}' has levels ({levels})"
-            raise WhetstoneError(f"cross-encoder in {self._folder}: it has {other}; train it anew")
-        return models
+        return [CrossEncoder(str(run), device=self._device, local_files_only=True) for run in runs]
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
@@ -158,27 +141,20 @@ class CrossEncoderAnnotator(Local):
         return make_answers(pairs, np.array(self._guideline.grades)[probabilities.argmax(axis=1)], probabilities.max(axis=1))
 
 
-class _Progress(ProgressCallback):
-    """The bar alone: the figures are in the facts."""
-
-    def on_log(self, *_: Any, **__: Any) -> None:
-        """Nothing is written between the bars."""
-
-
 class _Check(BaseEvaluator):
     """Cross entropy, accuracy and macro F1 on the queries set aside, while training."""
 
-    def __init__(self, rows: pd.DataFrame, places: list[int], device: str) -> None:
+    def __init__(self, rows: pd.DataFrame, device: str) -> None:
         super().__init__()
         self.greater_is_better, self.primary_metric = False, "loss"
-        self._rows, self._places, self._device = rows, np.array(places), device
+        self._rows, self._device = rows, device
 
     def __call__(self, model: CrossEncoder, *_: Any, **__: Any) -> dict[str, float]:
-        probabilities, places = _probabilities(model, self._rows, self._device), self._places
-        answers, likelihood = probabilities.argmax(axis=1), probabilities[np.arange(len(places)), places]
+        probabilities, places = _probabilities(model, self._rows, self._device), self._rows["place"].to_numpy()
+        answers = probabilities.argmax(axis=1)
+        loss = -np.log(np.maximum(probabilities[np.arange(len(places)), places], 1e-12)).mean()
         macro_f1 = f1_score(places, answers, average="macro", zero_division=0)
-        loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
-        return {"loss": loss, "accuracy": float((answers == places).mean()), "macro_f1": float(macro_f1)}
+        return {"loss": float(loss), "accuracy": float((answers == places).mean()), "macro_f1": float(macro_f1)}
 
 
 def _probabilities(model: CrossEncoder, rows: pd.DataFrame, device: str) -> np.ndarray:

@@ -32,7 +32,9 @@ def examination_exponent(engagement: pd.DataFrame, grades: pd.DataFrame) -> floa
 
     Returns eta within `ETA_BOUNDS`, or None where the log can't tell it to `MAX_STANDARD_ERROR`: too few clicks, or ranks that don't vary.
     """
-    log = _usable(engagement).merge(grades[[*PAIR_ID, "grade"]], on=PAIR_ID, validate="one_to_one")
+    log = _usable(engagement)[[*PAIR_ID, "impressions", "clicks", "mean_rank"]].merge(
+        grades[[*PAIR_ID, "grade"]], on=PAIR_ID, validate="one_to_one"
+    )
     log_rank = np.log(log["mean_rank"].to_numpy(dtype=float))
     clicks, impressions = log["clicks"].to_numpy(dtype=float), log["impressions"].to_numpy(dtype=float)
     grade = log["grade"].factorize()[0]
@@ -58,13 +60,12 @@ def debiased(engagement: pd.DataFrame, eta: float | None) -> pd.DataFrame:
     """Exposure and rate of each pair: query_id, product_id, exposure (impressions that were looked at), clicks, rate (clicks / exposure).
 
     Rows without an impression or a mean rank are left out, and all of them where eta is None: a raw rate would only repeat the engine's
-    ranking. The caller counts them, len(engagement) - len(result).
+    ranking.
     """
-    log = _usable(engagement) if eta is not None else engagement.iloc[:0]
+    log = _usable(engagement if eta is not None else engagement.iloc[:0])
     exposure = (log["impressions"] * log["mean_rank"].astype(float) ** -(eta or 0.0)).astype(float)
     return log[PAIR_ID].assign(exposure=exposure, clicks=log["clicks"], rate=log["clicks"] / exposure).reset_index(drop=True)
 
 
 def _usable(engagement: pd.DataFrame) -> pd.DataFrame:
-    usable = (engagement["impressions"] > 0) & engagement["mean_rank"].notna()
-    return engagement.loc[usable, [*PAIR_ID, "impressions", "clicks", "mean_rank"]]
+    return engagement[(engagement["impressions"] > 0) & engagement["mean_rank"].notna()]

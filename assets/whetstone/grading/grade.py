@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from whetstone.grading.annotator import PAIR_ID, Annotator, check_pairs
-from whetstone.grading.calibrate import VOTE_NAME, Stage
-from whetstone.grading.calibration import NO_ANSWER
-from whetstone.grading.cascade import NOBODY, VOTE, run_cascade
+from whetstone.grading.annotator import PAIR_COLUMNS, PAIR_ID, Annotator
+from whetstone.grading.calibration import NO_ANSWER, Stage
+from whetstone.grading.cascade import AFTER, NEVER, NOBODY, settle
 from whetstone.grading.guideline import Guideline
-from whetstone.grading.human import split_judged
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
+HUMAN = "human"
 GRADE_COLUMNS = [*PAIR_ID, "grade", "label", "confidence", "settled_by", "annotator_version", "cost_usd"]
 
 
@@ -39,45 +38,52 @@ def grade_pairs(
     """Grade n pairs (`PAIR_COLUMNS` and category, each once, the most worthwhile first).
 
     `judgments` (query_id, product_id, grade, source) may hold other pairs; `cascade` are the stages in order, each with its calibration;
-    answers are kept in the `ledger`, new ones booked on `entry`.
+    answers are kept in the `ledger`, new ones booked on `entry`. A stage is asked for the open pairs, the least sure first (by the
+    calibrated confidence of the latest answer): so a budget that ends early is spent where it helps most.
 
     Returns at most n rows with `GRADE_COLUMNS` in the order of `pairs`, and counts. `confidence` is calibrated, 1 for a human; `settled_by`
-    is human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought. WhetstoneError: bad pairs, judgments
-    or answers, or an annotator that gives no answer at all for now.
+    is human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought. WhetstoneError: a judgment's grade is
+    none of the guideline's.
     """
-    check_pairs(pairs)
     ledger.create()  # even if nobody is asked: the report reads it
-    human, asked = split_judged(pairs, judgments, guideline)
-    stages = [_row("human", len(human), len(human)), *(_row(stage.name, 0, 0) for _, stage in cascade)]
-    cost_usd = np.zeros(len(asked))
+    known = judgments[[*PAIR_ID, "grade", "source"]]
+    judged = pairs[[*PAIR_COLUMNS, "category"]].merge(known, on=PAIR_ID, how="left", validate="one_to_one")
+    human, asked = (judged[is_it].reset_index(drop=True) for is_it in (judged["grade"].notna(), judged["grade"].isna()))
+    guideline.places(human["grade"], "human judgments of the pairs")
+    human = human.assign(confidence=1.0, settled_by=HUMAN, annotator_version=human["source"], cost_usd=0.0)
 
-    def ask(number: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = grade_through(ledger, cascade[number][0], asked.iloc[positions], guideline, entry)
-        cost_usd[positions] += answers["cost_usd"].to_numpy()
-        unanswered = ~answers["is_answered"]
-        stages[number + 1] |= {
-            "asked": len(answers),
-            "failed": int((answers["grade"].isna() & answers["is_answered"]).sum()),
-            "unanswered": int(unanswered.sum()),
-            "why": answers.loc[unanswered, "failure"].iloc[0] if unanswered.any() else None,
-            "new": int(answers["is_new"].sum()),
-            "new_usd": float(answers.loc[answers["is_new"], "cost_usd"].sum()),
-        }
-        return answers["grade"].fillna(NO_ANSWER).to_numpy(dtype=int), answers["confidence"].to_numpy()
-
-    names = [stage.name for _, stage in cascade]
-    grade, confidence, by = np.full(len(asked), NO_ANSWER), np.zeros(len(asked)), np.full(len(asked), NOBODY)
-    if cascade:
-        limits = [stage.threshold for _, stage in cascade]
-        (grade, confidence, by), *_ = run_cascade(names, ask, [stage.calibration for _, stage in cascade], limits, len(asked))
-    who = np.array([*names, "nobody", VOTE_NAME], dtype=object)[by]  # NOBODY is -2, VOTE is -1
-    version = np.array([*(stage.version for _, stage in cascade), None, None], dtype=object)[by]
-    machine = asked[PAIR_ID].assign(grade=grade, confidence=confidence, settled_by=who, annotator_version=version, cost_usd=cost_usd)
+    shape = len(asked), max(1, len(cascade))
+    grades, confidence = np.full(shape, NO_ANSWER), np.zeros(shape)
+    latest, cost_usd, is_open = np.zeros(len(asked)), np.zeros(len(asked)), np.full(len(asked), True)
+    stages = [_row(HUMAN, asked=len(human), settled=len(human))]
+    for place, (annotator, stage) in enumerate(cascade):
+        at = np.flatnonzero(is_open)
+        at = at[np.argsort(latest[at], kind="stable")]
+        answers = grade_through(ledger, annotator, asked.iloc[at], guideline, entry)
+        grades[at, place] = answers["grade"].fillna(NO_ANSWER)
+        confidence[at, place] = stage.calibration.apply(grades[at, place], answers["confidence"].to_numpy())
+        cost_usd[at] += answers["cost_usd"]
+        is_graded = grades[:, place] != NO_ANSWER
+        latest[is_graded] = confidence[is_graded, place]
+        is_open &= ~is_graded | (confidence[:, place] < stage.threshold)
+        unanswered, new = answers[~answers["is_answered"]], answers[answers["is_new"]]
+        counts = {"asked": len(at), "failed": len(at) - len(unanswered) - int(is_graded.sum()), "unanswered": len(unanswered)}
+        why = next(iter(unanswered["failure"]), None)
+        stages.append(_row(stage.name, **counts, why=why, new=len(new), new_usd=float(new["cost_usd"].sum())))
+    settled = settle(grades, confidence, [stage.threshold for _, stage in cascade] or [NEVER])
+    names, versions = ([getattr(stage, part) for _, stage in cascade] for part in ("name", "version"))
+    machine = asked.assign(
+        grade=settled.grade,
+        confidence=settled.confidence,
+        settled_by=np.array([*names, *AFTER], dtype=object)[settled.stage],
+        annotator_version=np.array([*versions, None, None], dtype=object)[settled.stage],
+        cost_usd=cost_usd,
+    )
+    stages += [_row(name) for name in AFTER[::-1]]
     for row in stages[1:]:
-        row["settled"] = int((who == row["stage"]).sum())
-    stages += [_row(name, 0, int((by == code).sum())) for name, code in ((VOTE_NAME, VOTE), ("nobody", NOBODY))]
-    graded = pd.concat([human.rename(columns={"annotator": "settled_by"}), machine[by != NOBODY]])
-    rows = pairs[PAIR_ID].merge(graded, on=PAIR_ID, validate="one_to_one").astype({"grade": "int64"})
+        row["settled"] = int((machine["settled_by"] == row["stage"]).sum())
+    rows = pd.concat([human, machine[settled.stage != NOBODY]])[[*PAIR_ID, *GRADE_COLUMNS[4:], "grade"]]
+    rows = pairs[PAIR_ID].merge(rows, on=PAIR_ID).astype({"grade": "int64"})
     rows["label"] = rows["grade"].map(guideline.labels).astype("int64")
     return Graded(rows[GRADE_COLUMNS], stages)
 
@@ -85,10 +91,10 @@ def grade_pairs(
 def left_out(graded: Graded, names: Sequence[str], warnings: Sequence[str]) -> list[dict[str, Any]]:
     """Rows for the stages that the calibration left out: what no other was sure of is what they were not asked; `warnings` say why."""
     known = {row["stage"]: row["settled"] for row in graded.stages}
-    unsure = known[VOTE_NAME] + known["nobody"]
+    unsure = known["vote"] + known["nobody"]
     whys = {name: next((each for each in warnings if each.startswith(name)), "it was left out") for name in names if name not in known}
-    return [{**_row(name, 0, 0), "unanswered": unsure, "why": why if unsure else None} for name, why in whys.items()]
+    return [_row(name, unanswered=unsure, why=why if unsure else None) for name, why in whys.items()]
 
 
-def _row(stage: str, asked: int, settled: int) -> dict[str, Any]:
-    return {"stage": stage, "asked": asked, "settled": settled, "failed": 0, "unanswered": 0, "why": None, "new": 0, "new_usd": 0.0}
+def _row(stage: str, **counts: Any) -> dict[str, Any]:
+    return {"stage": stage, "asked": 0, "settled": 0, "failed": 0, "unanswered": 0, "why": None, "new": 0, "new_usd": 0.0, **counts}

@@ -63,19 +63,13 @@ class Guideline(Declared):
         if len({level.name.casefold() for level in self.levels}) < len(self.levels):
             raise ValueError(f"levels: names must differ, got {[level.name for level in self.levels]}")
         for better, worse in pairwise(self.levels):
-            between = f"levels: from '{better.name}' to '{worse.name}'"
-            if worse.grade >= better.grade:
-                raise ValueError(f"{between} the grade must fall (best level first), got {better.grade} then {worse.grade}")
-            if worse.label > better.label:
-                raise ValueError(f"{between} the label must not rise, got {better.label} then {worse.label}")
-            if worse.gain > better.gain:
-                raise ValueError(f"{between} the gain must not rise, got {better.gain} then {worse.gain}")
-        if self.irrelevant_grade >= self.relevant_grade:
-            raise ValueError(f"irrelevant_grade: must lie below relevant_grade ({self.relevant_grade}), got {self.irrelevant_grade}")
-        if self.top_grade < self.relevant_grade:
-            raise ValueError(f"relevant_grade: no level reaches {self.relevant_grade}; the best has grade {self.top_grade}")
-        if self.grades[-1] > self.irrelevant_grade:
-            raise ValueError(f"irrelevant_grade: no level is as low as {self.irrelevant_grade}; the worst has grade {self.grades[-1]}")
+            for name, rule in (("grade", "must fall (best level first)"), ("label", "must not rise"), ("gain", "must not rise")):
+                high, low = getattr(better, name), getattr(worse, name)
+                if low > high or (name == "grade" and low == high):
+                    raise ValueError(f"levels: from '{better.name}' to '{worse.name}' the {name} {rule}, got {high} then {low}")
+        if not self.grades[-1] <= self.irrelevant_grade < self.relevant_grade <= self.top_grade:
+            wanted = f"the worst grade {self.grades[-1]} <= irrelevant_grade < relevant_grade <= the best grade {self.top_grade}"
+            raise ValueError(f"need {wanted}, got irrelevant_grade {self.irrelevant_grade} and relevant_grade {self.relevant_grade}")
         return self
 
     @property
@@ -86,7 +80,7 @@ class Guideline(Declared):
     @property
     def top_grade(self) -> int:
         """The grade of the best level."""
-        return self.levels[0].grade
+        return self.grades[0]
 
     @property
     def gains(self) -> dict[int, float]:

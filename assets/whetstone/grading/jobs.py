@@ -1,7 +1,7 @@
 """Opening the cascade, for the assets and for a dry run: whose budget it is, which annotators answer, and what grading would cost."""
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import BUILD_TAG, artifact_name, artifact_names, table_of
 from whetstone.platform.build import Builder
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.settings import Settings
+from whetstone.platform.settings import PAID, Settings
 from whetstone.platform.warehouse import Warehouse
 
 JUDGED = """
@@ -21,12 +21,11 @@ where q.split in ('train', 'dev') order by j.query_id, j.product_id
 """
 
 
-class Planned(NamedTuple):
-    """What a dry run says: notes, the table, and the sum."""
-
-    notes: list[str]
-    table: str
-    verdict: str
+BESIDES = {
+    "marts.grade_audit": "the last stage about conflicts with engagement",
+    "marts.hard_samples": "at most twice WHETSTONE_CANDIDATES_PER_RULE pairs a train query",
+    "marts.synthetic_grades": "one query and about nine pairs a chosen product",
+}
 
 
 def build_of(context: dg.AssetExecutionContext) -> str:
@@ -58,44 +57,37 @@ def open_room(
 def open_cascade(instance: dg.DagsterInstance, artifacts: Artifacts, room: Any) -> tuple[list[Any], list[str]]:
     """The stages that the calibration kept, each with its annotator, and the calibration's warnings."""
     from whetstone.grading.annotators import open_annotators
-    from whetstone.grading.calibrate import Stage
+    from whetstone.grading.calibration import Stage
 
     found = artifacts.open(artifact_name(instance, "models.calibration")).facts
     opened = {annotator.name: annotator for annotator in open_annotators(room)[0]}
-    stages = [Stage.from_dict(stage) for stage in found["stages"] if stage["name"] in opened]
+    stages = [Stage(**stage) for stage in found["stages"] if stage["name"] in opened]
     if other := [stage.name for stage in stages if stage.version != opened[stage.name].version]:
         raise WhetstoneError(f"{', '.join(other)} changed since the calibration; run `whetstone build --select calibration`")
     return [(opened[stage.name], stage) for stage in stages], list(found["warnings"])
 
 
-def recipe_notes(tables: set[str], cap: int) -> list[str]:
-    """What the assets that the settings' recipes add would ask besides, where they are among the graph's `tables`."""
-    asks = {
-        "marts.hard_samples": f"at most {2 * cap} pairs a train query (twice candidates_per_rule)",
-        "marts.synthetic_grades": "one query and about nine pairs a chosen product",
-    }
-    return [f"{table} will ask besides: {what}; these figures leave it out" for table, what in asks.items() if table in tables]
-
-
-def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> Planned:
-    """`whetstone grade --dry-run`: what every stage would be asked in these categories (all of them by default), and for how much."""
+def plan_grading(settings: Settings, builder: Builder, categories: list[str] | None) -> tuple[list[str], str]:
+    """`whetstone grade --dry-run`: notes, and what every stage would be asked in these categories (by default all), for how much."""
     import pandas as pd
 
     from whetstone.grading.annotators import open_annotators
-    from whetstone.grading.calibrate import Stage, held_out
-    from whetstone.grading.plan import plan_calibration, plan_category, shares_that_go_on, totals
+    from whetstone.grading.calibrate import held_out
+    from whetstone.grading.calibration import NONE, Stage
+    from whetstone.grading.cascade import NEVER
+    from whetstone.grading.plan import plan_category, shares_that_go_on
 
     warehouse, artifacts, instance = builder.warehouse, builder.artifacts, builder.instance
     if warehouse is None:
         raise WhetstoneError("a dry run needs the warehouse")
     guideline = load_guideline(load_spec(settings.sql_dir, settings.source).guideline)
     stale = {table_of(each.key) for each in builder.stale() if each.partition is None or not categories or each.partition in categories}
-    notes = ["the engagement audit may ask the last stage about conflicts besides; these figures leave it out"]
-    notes += recipe_notes({table_of(key) for key in builder.graph.nodes}, settings.candidates_per_rule)
-    if ("marts", "grade_candidates") not in {tuple(key.path) for key in builder.graph.nodes if builder.history.latest(key)}:
+    tables = {table_of(key): key for key in builder.graph.nodes}
+    notes = [f"{table} will ask besides: {what}; these figures leave it out" for table, what in BESIDES.items() if table in tables]
+    if not builder.history.latest(tables["marts.grade_candidates"]):
         raise WhetstoneError("nothing is mined yet, so there is nothing to grade; run `whetstone build --select +grade_candidates` (free)")
-    if unbuilt := stale & {"marts.grade_candidates"}:
-        notes.append(f"{', '.join(unbuilt)} will change: run `whetstone build --select +grade_candidates` first for the exact pairs")
+    if "marts.grade_candidates" in stale:
+        notes.append("marts.grade_candidates will change: run `whetstone build --select +grade_candidates` first for the exact pairs")
     room = open_room(instance, settings, warehouse, artifacts, guideline, "dry run")
     room.ledger.create()
     if "models.cross_encoder" in stale:
@@ -104,22 +96,24 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     annotators, warnings = open_annotators(room)
     made = artifact_names(instance, "models.calibration").get(None)
     found = artifacts.open(made).facts if made else {"stages": [], "report": None}
-    stages = {stage["name"]: Stage.from_dict(stage) for stage in found["stages"]}
-    known = {each.name: stages[each.name] for each in annotators if each.name in stages and stages[each.name].version == each.version}
-    cascade = [(annotator, known.get(annotator.name)) for annotator in annotators]
-    if unknown := [annotator.name for annotator in annotators if annotator.name not in known]:
+    unsure = {each.name: (each, Stage(each.name, each.version, NONE, NEVER)) for each in annotators}
+    known = {each["name"]: Stage(**each) for each in found["stages"] if each["name"] in unsure}
+    known = {name: stage for name, stage in known.items() if stage.version == unsure[name][0].version}
+    if unknown := [name for name in unsure if name not in known]:
         notes.append(f"{', '.join(unknown)} is not calibrated yet: it counts as never sure, so that its pairs go to the next stage, too")
-    judged = warehouse.read(JUDGED)
+    books = room.ledger, guideline, room.entry, settings.claude_batch_from
+    judged = warehouse.read(JUDGED).assign(source="")
     dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
-    rows = plan_calibration(dev, annotators, room.ledger, guideline, settings.claude_batch_from)
-    go_on = shares_that_go_on(found) if known else {}
+    paid = [each for name, each in unsure.items() if name in PAID]
+    rows = plan_category("(calibration)", dev, judged.iloc[:0], paid, {}, *books)[1:]
+    cascade = [(annotator, known.get(name, never)) for name, (annotator, never) in unsure.items()]
     for category in categories or builder.history.categories:
         pairs, judgments = (warehouse.table(table, category) for table in ("marts.grade_candidates", "staging.judgments"))
-        booked = room.ledger, guideline, room.entry
-        rows += plan_category(category, pairs, judgments, cascade, go_on, *booked, settings.claude_batch_from)
-    table = totals(rows)
-    usd, at_most = table["usd"].sum(), table["at_most_usd"].sum()
-    by_category = pd.DataFrame(rows).groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()
-    shown = "\n\n".join(each.to_string(index=False, float_format="${:,.4f}".format) for each in (by_category, table))
-    verdict = f"about ${usd:,.2f}, at most ${at_most:,.2f}; WHETSTONE_BUDGET_USD is {settings.budget_usd:g}"
-    return Planned([*notes, *warnings], shown, verdict)
+        rows += plan_category(category, pairs, judgments, cascade, shares_that_go_on(found) if known else {}, *books)
+    table = pd.DataFrame(rows)
+    table["stage"] = table["stage"].mask(table["category"] == "(calibration)", "calibration of " + table["stage"])
+    parts = [table.groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()]
+    parts.append(table.drop(columns="category").groupby("stage", sort=False, as_index=False).sum())
+    shown = [part.to_string(index=False, float_format="${:,.4f}".format) for part in parts]
+    verdict = f"about ${table['usd'].sum():,.2f}, at most ${table['at_most_usd'].sum():,.2f}"
+    return [*notes, *warnings], "\n\n".join([*shown, f"{verdict}; WHETSTONE_BUDGET_USD is {settings.budget_usd:g}"])

@@ -21,10 +21,8 @@ from typing import NamedTuple, TypeVar
 import duckdb
 import pandas as pd
 import pyarrow as pa
-from tqdm import tqdm
 
-from whetstone.grading.annotator import PAIR_COLUMNS, PAIR_ID, Annotator, Named, check_answers, check_pairs
-from whetstone.grading.guideline import Guideline
+from whetstone.grading.annotator import ANSWER, PAIR_COLUMNS, PAIR_ID, Annotator, Named
 
 # A primary key on `grades` would load an index of all rows at every append (measured with 1 M rows: 1.1 s instead of 0.15 s, and a
 # file 2.3 times as large), so writers are serialised by the one row of `appends`: two that race conflict there, and one retries.
@@ -61,11 +59,34 @@ alter table ledger.grades add column if not exists request varchar;
 alter table ledger.grades add column if not exists build varchar;
 alter table ledger.grades add column if not exists category varchar;
 alter table ledger.grades add column if not exists day date;
+
+-- one row per request that was about to be sent
+create table if not exists ledger.requests (
+    request varchar not null,
+    intent varchar not null,
+    key varchar not null,
+    query_hash varchar not null,
+    text_hash varchar not null,
+    guideline_version varchar not null,
+    annotator varchar not null,
+    annotator_version varchar not null,
+    at_most_usd double not null,
+    build varchar not null,
+    category varchar,
+    day date not null,
+);
+
+-- one row per thing that happened to an intent; `terms` are how its answers are read and priced
+create table if not exists ledger.events (
+    intent varchar not null,
+    event varchar not null,
+    batch_id varchar,
+    terms varchar,
+    sequence bigint not null,
+);
 """
 IDENTITY = ["key", "query_hash", "text_hash", "guideline_version", "annotator", "annotator_version"]
-ANSWER = ["grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure", "rationale"]
-COLUMNS = [*IDENTITY, *ANSWER, "request", "build", "category", "day"]  # all but sequence
-_TAKE_TURN = "update ledger.appends set count_appends = count_appends + 1"
+COLUMNS = [*IDENTITY, *ANSWER, "request", "build", "category", "day"]  # of `grades`, all but sequence
 _APPEND = """
 insert into ledger.grades by name
 select
@@ -94,31 +115,27 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """The table `ledger.grades`, reached through `connect` (the warehouse's; no connection is held between calls)."""
+    """The tables of the schema `ledger`, reached through `connect` (the warehouse's; no connection is held between calls)."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
 
-    def create(self, ddl: str = DDL) -> None:
+    def create(self) -> None:
         """Make the tables that aren't there; what is there stays."""
 
         def once() -> None:
             with self._connect() as connection:
-                connection.execute(ddl)
+                connection.execute(DDL)
                 with suppress(duckdb.ConstraintException):  # somebody else has just put the row there
                     connection.execute("insert or ignore into ledger.appends values (1, 0)")
 
-        _in_turn(once)
+        _again_if_disturbed(once)
 
     def lookup(self, keys: Iterable[str]) -> pd.DataFrame:
         """The first row of each key that is known, in order of sequence: all of `ledger.grades`, grade nullable Int64."""
-        wanted = pa.table({"key": pa.array(dict.fromkeys(keys), pa.string())})
         with self._connect() as connection:
-            connection.register("wanted_keys", wanted)
-            found = connection.execute(_LOOKUP).df()
-        for name in ("failure", "rationale"):
-            found[name] = found[name].astype(object).where(found[name].notna(), None)
-        return found.astype({"grade": "Int64"})
+            connection.register("wanted_keys", pa.table({"key": pa.array(dict.fromkeys(keys), pa.string())}))
+            return connection.execute(_LOOKUP).df().astype({"grade": "Int64"})
 
     def append(self, rows: pd.DataFrame) -> int:
         """Write rows (`COLUMNS`, in any order) in one transaction and say how many were new.
@@ -142,12 +159,12 @@ class Ledger:
         def once() -> Result:
             with self._connect() as connection:  # closing it undoes what was not committed
                 connection.begin()
-                connection.execute(_TAKE_TURN)
+                connection.execute("update ledger.appends set count_appends = count_appends + 1")
                 result = write(connection)
                 connection.commit()
                 return result
 
-        return _in_turn(once)
+        return _again_if_disturbed(once)
 
     def read(self, query: str, parameters: dict[str, object] | None = None) -> pd.DataFrame:
         """Rows of a SELECT over the ledger's tables."""
@@ -167,53 +184,42 @@ def ledger_keys(pairs: pd.DataFrame, annotator: Named, guideline: Named) -> pd.D
     return hashes.assign(key=pd.Series(keys, index=pairs.index, dtype=object), **names)[IDENTITY]
 
 
-def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Guideline, entry: Entry) -> pd.DataFrame:
-    """Grade pairs, asking the annotator only for what the ledger doesn't know; each batch is written before the next is begun.
+def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Named, entry: Entry) -> pd.DataFrame:
+    """Grade pairs (`PAIR_COLUMNS`, perhaps category), asking the annotator only for what the ledger doesn't know.
 
-    Pairs (`PAIR_COLUMNS`, each once, perhaps with their category) of equal texts are asked once, in the order given. A kill loses at
-    most the batch in flight; an annotator that is paid writes its answers itself, each as it arrives, and loses none.
+    Pairs of equal texts are asked once, in the order given; new answers are booked on `entry`.
 
-    Returns:
-        n rows in the order of `pairs`: query_id, product_id, `ANSWER` (grade Int64), annotator, annotator_version, is_answered, is_new
-        (this call paid for it; true on one row of those that share texts, so costs of new rows add up). Where there is no grade, because
-        the answer failed or the pair could not be asked (then is_answered is false), `failure` says why.
-
-    Raises:
-        WhetstoneError: Bad pairs, or answers that don't fit them.
+    Returns n rows in the order of `pairs`: query_id, product_id, `ANSWER` (grade Int64), is_answered, is_new (this call paid for it; true
+    on one row of those that share texts, so costs of new rows add up). Where there is no grade, because the answer failed or the pair
+    could not be asked (then is_answered is false), `failure` says why.
     """
-    check_pairs(pairs)
     ledger.create()
-    asked = pairs.reset_index(drop=True)
+    asked = pairs[PAIR_COLUMNS].assign(category=pairs.get("category")).reset_index(drop=True)
     asked = asked.join(ledger_keys(asked, annotator, guideline))
-    known = ledger.lookup(asked["key"])
-    missing = asked[~asked["key"].isin(known["key"])].drop_duplicates("key")
-    starts = range(0, len(missing), annotator.batch_size)
-    for start in tqdm(starts, desc=f"grade by {annotator.name}", disable=len(starts) < 2, leave=False):
-        batch = missing.iloc[start : start + annotator.batch_size].reset_index(drop=True)
-        answers = check_answers(batch, annotator.annotate(batch[[*PAIR_COLUMNS, *({"category"} & set(batch))]]), guideline)
-        if not annotator.keeps_books:
-            ledger.append(booked(batch, answers, entry))
-    # read back: what the ledger holds is the truth, also where another writer was quicker
-    settled = ledger.lookup(asked["key"]) if len(missing) else known
+    settled, why = ledger.lookup(asked["key"]), ""
+    missing = asked[~asked["key"].isin(settled["key"])].drop_duplicates("key")
+
+    def book(answers: pd.DataFrame) -> None:
+        ledger.append(booked(missing, answers, entry))
+
+    if len(missing):
+        why = annotator.answer(missing, book)
+        settled = ledger.lookup(asked["key"])  # what the ledger holds is the truth, also where another writer was quicker
     graded = asked[[*PAIR_ID, "key"]].merge(settled[["key", *ANSWER]], on="key", how="left", validate="many_to_one")
-    is_answered = graded["key"].isin(settled["key"])
-    graded["failure"] = graded["failure"].astype(object).where(is_answered, annotator.unanswered).where(graded["grade"].isna(), None)
-    fill = {"confidence": 0.0, "cost_usd": 0.0, "tokens_in": 0, "tokens_out": 0}
-    graded = graded.fillna(fill).astype({"tokens_in": "int64", "tokens_out": "int64"})
-    graded["rationale"] = graded["rationale"].astype(object).where(graded["rationale"].notna(), None)
-    is_new = graded.index.isin(missing.index) & is_answered
-    who = {"annotator": annotator.name, "annotator_version": annotator.version}
-    return graded.drop(columns="key").assign(**who, is_answered=is_answered, is_new=is_new)
+    graded["is_answered"] = graded["key"].isin(settled["key"])
+    graded["is_new"] = graded.index.isin(missing.index) & graded["is_answered"]
+    graded = graded.fillna({"confidence": 0.0, "cost_usd": 0.0, "tokens_in": 0, "tokens_out": 0})
+    graded["failure"] = graded["failure"].where(graded["is_answered"], why)
+    return graded.drop(columns="key")
 
 
 def booked(asked: pd.DataFrame, answers: pd.DataFrame, entry: Entry) -> pd.DataFrame:
-    """Answers of a local annotator as rows of the ledger (`COLUMNS`): `asked` has their pairs' `IDENTITY`, and perhaps the category."""
-    pairs = asked[[*PAIR_ID, *IDENTITY]].assign(category=asked.get("category"))
-    rows = pairs.merge(answers[[*PAIR_ID, *ANSWER]], on=PAIR_ID, validate="one_to_one")
+    """Answers that nobody was paid for as rows of the ledger (`COLUMNS`): `asked` has their pairs' `IDENTITY` and category."""
+    rows = asked[[*PAIR_ID, *IDENTITY, "category"]].merge(answers[[*PAIR_ID, *ANSWER]], on=PAIR_ID, validate="one_to_one")
     return rows.assign(request=rows["key"], build=entry.build, day=entry.day)[COLUMNS]
 
 
-def _in_turn(transaction: Callable[[], Result]) -> Result:
+def _again_if_disturbed(transaction: Callable[[], Result]) -> Result:
     """Run a transaction, again after a wait where somebody else's got in its way."""
     for attempt in range(_ATTEMPTS - 1):
         try:

@@ -1,8 +1,8 @@
 """A stand-in annotator for the demo catalog, whose relevance is known by construction: the truth with declared errors.
 
 It exists so that the cascade, the ledger and the reports can be tried and measured without a paid model. A small and a large one stand
-in for the paid stages at a declared price; they err independently. It is called 'simulated_...' in every row, and it refuses every
-source but the demo: a real catalog must never be graded by it.
+in for the paid stages at a declared price; they err independently. It is called 'simulated_...' in every row, and a real catalog, which
+has no file of the truth, can't be graded by it.
 
 Confidence is what a model's is like: it tells right from wrong answers only in part, and it is too sure. Right answers draw it from
 Beta(8, 2) (mean 0.80), wrong ones from Beta(4, 2.5) (mean 0.62).
@@ -18,9 +18,7 @@ from scipy import stats
 
 from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.errors import WhetstoneError
 
-DEMO_SOURCE = "demo"
 _RIGHT = (8.0, 2.0)  # parameters of the Beta distributions above
 _WRONG = (4.0, 2.5)
 
@@ -37,7 +35,12 @@ def confusion_of(accuracy: float, guideline: Guideline) -> np.ndarray:
 
 
 class SimulatedAnnotator(Local):
-    """Answers each pair from the truth through a confusion matrix; the same pair and seed give the same answer in any order and batch."""
+    """Answers each pair from the truth through a confusion matrix; the same pair and seed give the same answer in any order and batch.
+
+    `truth` gives n true grades for n pairs, `confusion` is as `confusion_of` makes it; a pair costs `cost_usd`. Annotators of another
+    `name` draw their errors independently. `truth_version` is a hash of what `truth` reads, so that a demo of equal texts and another truth
+    is asked anew.
+    """
 
     def __init__(
         self,
@@ -48,17 +51,8 @@ class SimulatedAnnotator(Local):
         *,
         cost_usd: float,
         seed: int,
-        source: str,
         truth_version: str,
     ) -> None:
-        """Declare how it errs: `truth` gives n true grades for n pairs, `confusion` is as `confusion_of` makes it.
-
-        Annotators of another `name` ('simulated_small', 'simulated_large') draw their errors independently. A pair costs `cost_usd`.
-        `truth_version` is a hash of what `truth` reads, so that a demo of equal texts and another truth is asked anew. WhetstoneError:
-        another source than 'demo'.
-        """
-        if source != DEMO_SOURCE:
-            raise WhetstoneError(f"the annotator '{name}' grades the source '{DEMO_SOURCE}' alone and refuses '{source}'; choose another")
         self.name = name
         self._truth, self._guideline, self._seed, self._cost_usd = truth, guideline, seed, cost_usd
         self._cumulative = confusion.cumsum(axis=1) / confusion.sum(axis=1, keepdims=True)
@@ -66,7 +60,7 @@ class SimulatedAnnotator(Local):
         self.version = hashlib.sha256(declared.encode()).hexdigest()[:16]
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`); a truth that is no grade of the guideline is an error."""
+        """Answers of n pairs; a truth that is no grade of the guideline is an error."""
         true_level = np.array(self._guideline.places(self._truth(pairs), "simulated annotator: the truth's pairs"), dtype=int)
         texts = zip(pairs["query"], pairs["text"], strict=True)
         digests = [hashlib.sha256(json.dumps([*each, self.name, self._seed]).encode()).digest()[:16] for each in texts]

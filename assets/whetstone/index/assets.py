@@ -1,4 +1,4 @@
-"""Wiring of serving: the champion's vectors, the USearch shard of each category, and the thresholds of the hybrid search."""
+"""Wiring of serving: the champion's vectors, each category's USearch shard, the hybrid's thresholds, and the set of these that serves."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Any
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts, fingerprint
-from whetstone.platform.asset import artifact_name, artifact_names, asset, result
+from whetstone.platform.asset import INPUT_TAG, artifact_name, artifact_names, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
-from whetstone.platform.registry import registry_of
+from whetstone.platform.history import History
+from whetstone.platform.registry import ShardSet, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
@@ -90,7 +91,7 @@ def search_index(
     schema="models",
     group="index",
     kinds={"python"},
-    deps=["marts.evaluation", "models.champion", "staging.products", "raw.judgments"],
+    deps=["marts.evaluation", "models.champion"],
     by_category=False,
 )
 def search_thresholds(
@@ -119,4 +120,46 @@ def search_thresholds(
     return result(artifact=made, metadata={**shown, "path": dg.MetadataValue.path(str(made.path / THRESHOLDS))})
 
 
-ASSETS = [product_vectors, search_index, search_thresholds]
+@asset(
+    schema="models",
+    group="index",
+    kinds={"usearch"},
+    deps=["models.search_index", "models.search_thresholds", "models.champion"],
+    by_category=False,
+)
+def shard_set(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
+) -> dg.MaterializeResult:
+    """What `whetstone search` serves, published as one: the champion, its thresholds and every category's shard, all of this encoder.
+
+    While a category or the thresholds are of another encoder, what was published last goes on serving.
+    """
+    registry, history = registry_of(settings), History(context.instance)
+    champion, shards = registry.require().champion, artifact_names(context.instance, "models.search_index")
+    vectors = history.latest(key_of("models.product_vectors"))
+    made = ShardSet(
+        champion,
+        artifact_name(context.instance, "models.search_thresholds"),
+        {category: shards[category] for category in history.categories if category in shards},
+        {
+            category: vectors[category].tags.get(f"{INPUT_TAG}staging.products", "")
+            for category in history.categories
+            if category in vectors
+        },
+    )
+    parts = {"search_thresholds": made.thresholds, **made.shards}
+    waits = [part for part, name in parts.items() if artifacts.open(name).facts["encoder"] != champion.version]
+    waits += sorted(set(history.categories) - set(made.shards))
+    if waits:
+        said = f"not of the champion {champion.name} ({champion.version}) yet: {', '.join(waits)}"
+        if not (state := registry.state()) or not state.sets:
+            raise WhetstoneError(f"there is nothing to serve: {said}; run `whetstone build`")
+        context.log.warning("what served goes on serving: %s", said)
+        made = state.sets[0]
+    else:
+        registry.publish(made)
+    shown = {"encoder": made.encoder.name, "count_shards": len(made.shards), "waits_for": ", ".join(waits) or "nothing"}
+    return result(version=fingerprint(made.encoder.version, made.thresholds, made.shards), metadata=shown)
+
+
+ASSETS = [product_vectors, search_index, search_thresholds, shard_set]

@@ -1,5 +1,8 @@
 """Queries in words to products with titles, by any system that we compare: what `whetstone search` calls.
 
+It serves the shard set that was published last, whatever is being built: one encoder, its thresholds, and a shard for each category.
+Products that left the catalog since, or that moved away from the category asked for, are left out.
+
 - champion: the champion encoder over the categories' shards (approximate)
 - base: the base encoder, exact search
 - bm25: BM25 over product texts
@@ -48,7 +51,7 @@ class Searcher:
         """The k best products of every text by one of `SYSTEMS`, in one category or all; a blank text finds nothing.
 
         Returns query_index (position in `texts`), rank, product_id, title, category, score; ordered by query_index, rank.
-        WhetstoneError: an unknown system or category, k below 1, or an index that does not fit the catalog or the champion.
+        WhetstoneError: an unknown system or category, k below 1, a category that no published set has.
         """
         if system not in SYSTEMS:
             raise WhetstoneError(f"there is no system {system!r}: choose one of {', '.join(SYSTEMS)}")
@@ -66,29 +69,17 @@ class Searcher:
         else:
             run = self._run(system, asked, k, category)
         rows = pd.Index(self.products["product_id"]).get_indexer(pd.Index(run["product_id"]))
-        if (rows < 0).any():
-            stranger = run["product_id"].iloc[int(np.argmin(rows))]
-            raise WhetstoneError(f"the index holds product {stranger!r}, the catalog does not: run `whetstone build --select search_index`")
         run = run.assign(query_index=run["query_id"].astype(np.int64))
         run[["title", "category"]] = self.products[["title", "category"]].to_numpy()[rows]
         return run[list(COLUMNS)]
 
     @cached_property
     def _shards(self) -> Mapping[str, Shard]:
-        shards, version = self.open_shards(), self.champion.encoder.version
-        for category, shard in shards.items():
-            if len(shard) and shard.encoder != version:
-                made = f"the index of {category!r} was made by encoder {shard.encoder}, the champion is {version}"
-                raise WhetstoneError(f"{made}; run `whetstone build`")
-        return shards
+        return self.open_shards()
 
     @cached_property
     def _thresholds(self) -> Thresholds:
-        thresholds, version = self.open_thresholds(), self.champion.encoder.version
-        if thresholds.encoder != version:
-            made = f"the thresholds were measured for encoder {thresholds.encoder}, the champion is {version}"
-            raise WhetstoneError(f"{made}; run `whetstone build --select search_thresholds`")
-        return thresholds
+        return self.open_thresholds()
 
     @cached_property
     def _base_rows(self) -> Vectors:
@@ -97,37 +88,38 @@ class Searcher:
     def _run(self, system: str, asked: Mapping[str, str], k: int, category: str | None) -> pd.DataFrame:
         """The run of one system (hybrids aside) for these texts by query_id."""
         query_ids, texts = list(asked), list(asked.values())
-        if system == "champion":
-            if category is not None and category not in self._shards:
-                raise WhetstoneError(f"category {category!r} has no index: run `whetstone build --select search_index`")
-            shards = list(self._shards.values()) if category is None else [self._shards[category]]
-            return search(shards, self.champion.queries(texts), query_ids, k)
         members: slice | npt.NDArray[np.intp] = slice(None)
         if category is not None:
             members = np.flatnonzero(self.products["category"] == category)
         product_ids = self.products["product_id"].iloc[members].tolist()
+        if system == "champion":
+            if not (shards := [shard for name, shard in self._shards.items() if category in (None, name)]):
+                what = "the catalog's categories" if category is None else f"category {category!r}"
+                raise WhetstoneError(f"the published set has no shard of {what}: run `whetstone build --select +shard_set`")
+            held = [product for shard in shards for product in shard.product_ids]
+            others = len(held) - len({*held} & {*product_ids})  # gone, or twice: with so many more, k remain
+            run = search(shards, self.champion.queries(texts), query_ids, k + others)
+            run = run[run["product_id"].isin(product_ids)].drop_duplicates(["query_id", "product_id"]).groupby("query_id").head(k)
+            return run.assign(rank=run.groupby("query_id").cumcount() + 1).reset_index(drop=True)
         if system == "base":
             return exact_search(self.base.queries(texts), self._base_rows[members], query_ids, product_ids, k)
         product_texts = self.products["text"].iloc[members].tolist()
         return bm25_run(product_texts, product_ids, texts, query_ids, k, k1=self.settings.bm25_k1, b=self.settings.bm25_b)
 
 
-def open_searcher(
-    settings: Settings, read: Callable[[str], pd.DataFrame], shard_names: Mapping[str, str], thresholds_name: Callable[[], str]
-) -> Searcher:
-    """A searcher over the last build: `read` maps a SELECT of the warehouse to its rows, `shard_names` a category to its artifact's name.
-
-    `thresholds_name` gives that of the thresholds' artifact, and is asked by the hybrid alone. WhetstoneError: nothing was built yet.
-    """
-    if not shard_names:
-        raise WhetstoneError(f"no search index was built for source {settings.source} in {settings.home}; run `whetstone build`")
-    artifacts, pointers = Artifacts(settings.root / "artifacts"), registry_of(settings).require()
-    champion, base = (Embedder(each, settings.root / "vectors", settings.device) for each in (pointers.champion, pointers.base))
+def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame]) -> Searcher:
+    """A searcher over the published set; `read` maps a SELECT of the warehouse to its rows. WhetstoneError: nothing was published yet."""
+    artifacts, state = Artifacts(settings.root / "artifacts"), registry_of(settings).state()
+    if state is None or not state.sets:
+        raise WhetstoneError(f"no search index was published for source {settings.source} in {settings.home}; run `whetstone build`")
+    served, base = state.sets[0], state.bases[state.current].base
+    products = read("select product_id, category, title, text, text_hash from staging.products order by product_id")
+    known = set(products["category"])  # a dropped category's shard may be gone
     return Searcher(
-        read("select product_id, category, title, text, text_hash from staging.products order by product_id"),
-        lambda: {category: open_shard(artifacts.open(name)) for category, name in sorted(shard_names.items())},
-        champion,
-        base,
+        products,
+        lambda: {category: open_shard(artifacts.open(name)) for category, name in sorted(served.shards.items()) if category in known},
+        Embedder(served.encoder, settings.root / "vectors", settings.device),
+        Embedder(base, settings.root / "vectors", settings.device),
         settings,
-        lambda: thresholds_of(artifacts.open(thresholds_name()).facts),
+        lambda: thresholds_of(artifacts.open(served.thresholds).facts),
     )

@@ -23,6 +23,7 @@ import pandas as pd
 
 from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.fusion import PAIR, blend, rrf, scaled, weighted
+from whetstone.retrieval.ranking import ndcg
 
 RELEVANT, MODERATE = 2, 1  # labels of a guideline
 WEIGHTS = tuple(tenths / 10 for tenths in range(11))
@@ -86,10 +87,11 @@ def measure(encoder: str, lexical_run: pd.DataFrame, dense_run: pd.DataFrame, ju
         )
     lexical, dense = (run[run["query_id"].isin(judged["query_id"])] for run in (lexical_run, dense_run))
     both = scaled(lexical, dense, _pair_of(cuts))
-    ndcg = {weight: ndcg_by_query(weighted(both, weight, TOP), judged) for weight in WEIGHTS}
-    if ndcg[0.0].empty:
+    gains = judged[[*PAIR, "gain"]]
+    by_query = {weight: ndcg(weighted(both, weight, TOP).merge(gains, on=PAIR), gains, TOP) for weight in WEIGHTS}
+    if by_query[0.0].empty:
         return Thresholds(encoder, cuts, reason="no weight: no judged pair of a dev query has a gain, so NDCG is undefined")
-    return Thresholds(encoder, cuts, choose_weight(ndcg), {f"{weight:g}": float(values.mean()) for weight, values in ndcg.items()})
+    return Thresholds(encoder, cuts, choose_weight(by_query), {f"{weight:g}": float(values.mean()) for weight, values in by_query.items()})
 
 
 def best_cut(cosines: npt.NDArray[np.float64], is_right: npt.NDArray[np.bool_]) -> Cut | None:
@@ -112,19 +114,6 @@ def choose_weight(ndcg: Mapping[float, pd.Series]) -> float:
     error = {weight: float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else 0.0 for weight, each in behind.items()}
     level = [weight for weight, each in behind.items() if each.mean() <= error[weight] + 1e-9]
     return min(level, key=lambda weight: (round(abs(weight - 0.5), 9), weight))
-
-
-def ndcg_by_query(run: pd.DataFrame, judged: pd.DataFrame) -> pd.Series:
-    """NDCG@10 of a run for the queries of `judged` (query_id, product_id, gain) that can have one."""
-    ideal = judged.sort_values("gain", ascending=False, kind="stable", ignore_index=True)
-    ideal = ideal.assign(rank=ideal.groupby("query_id").cumcount() + 1)
-    shown = run[[*PAIR, "rank"]].merge(judged[[*PAIR, "gain"]], on=PAIR)
-    reached, best = (
-        (frame["gain"] / np.log2(frame["rank"] + 1))[frame["rank"] <= TOP].groupby(frame["query_id"]).sum() for frame in (shown, ideal)
-    )
-    best = best[best > 0]
-    found: pd.Series = reached.reindex(best.index).fillna(0.0) / best
-    return found
 
 
 def judged_cosines(

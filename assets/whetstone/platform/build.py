@@ -59,17 +59,27 @@ class Builder:
         `select` are comma-separated asset names, each with an optional `+` before (its ancestors) or behind (its descendants), or
         `group:NAME`; None for everything. `categories` are the only partitions wanted; unpartitioned assets stay in.
         """
-        if unknown := sorted(set(categories or []) - set(self.history.categories)):
-            known = ", ".join(self.history.categories) or "none yet"
-            raise WhetstoneError(f"unknown category {', '.join(unknown)}; the catalog has {known}")
-        keys = self._keys(select) if select else set(self.graph.nodes)
+        self.known(categories)
+        keys = self.keys(select)
         places = [p for node in self.graph.nodes.values() if node.key in keys for p in self.graph.places(node, self.history.categories)]
         return {p for p in places if not categories or p[1] is None or p[1] in categories}
 
-    def _keys(self, select: str) -> set[dg.AssetKey]:
-        named = {name: {key} for key in self.graph.nodes for name in (key.path[-1], table_of(key), key.to_user_string())}
-        for key in self.graph.nodes:
-            named.setdefault(f"group:{self.job.asset_layer.asset_graph.get(key).group_name}", set()).add(key)
+    def known(self, categories: list[str] | None) -> list[str]:
+        """These categories, by default all; WhetstoneError: the catalog doesn't have one of them."""
+        if unknown := sorted(set(categories or []) - set(self.history.categories)):
+            known = ", ".join(self.history.categories) or "none yet"
+            raise WhetstoneError(f"unknown category {', '.join(unknown)}; the catalog has {known}")
+        return categories or self.history.categories
+
+    def keys(self, select: str | None) -> set[dg.AssetKey]:
+        """The assets that a selection (as in `selected`) names, those that the feed lands too."""
+        graph = self.job.asset_layer.asset_graph
+        everything = [*set(graph.get_all_asset_keys()).difference(self.graph.nodes), *self.graph.nodes]  # of two of one name, what is made
+        if select is None:
+            return set(everything)
+        named = {name: {key} for key in everything for name in (key.path[-1], table_of(key), key.to_user_string())}
+        for key in everything:
+            named.setdefault(f"group:{graph.get(key).group_name}", set()).add(key)
         chosen: set[dg.AssetKey] = set()
         terms = [term.strip() for term in select.split(",") if term.strip()]
         for term in terms or [select]:

@@ -3,6 +3,7 @@
 Dagster's public API answers one partition at a time; status over thousands of partitions needs these two bulk queries.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,11 +12,10 @@ import dagster as dg
 import sqlalchemy as db
 from dagster._core.events import DagsterEventType
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable, SqlEventLogStorageTable
 
 from whetstone.platform.artifacts import fingerprint
 
-CHUNK = 500  # storage ids a query: SQLite takes a limited number of variables
 TAG_LENGTH = 32  # versions are kept as tags, which Dagster cuts off at 63 characters
 NEVER = "never"  # the version of what was not made yet
 
@@ -49,13 +49,30 @@ class History:
     def latest(self, key: dg.AssetKey) -> dict[str | None, Materialized]:
         """Latest materialisation by partition; an unpartitioned asset has the one partition None."""
         if key not in self._latest:
-            storage = self.instance.event_log_storage
-            ids = sorted(storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION).values())
-            chunks = [dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)]
-            pages = [self.instance.fetch_materializations(each, limit=CHUNK) for each in chunks]
-            pages = pages or [self.instance.fetch_materializations(key, limit=1)]
-            self._latest[key] = {record.partition_key: _materialized(record) for page in pages for record in page.records}
+            self._latest[key] = self._read(key)
         return self._latest[key]
+
+    def _read(self, key: dg.AssetKey, *where: Any) -> dict[str | None, Materialized]:
+        """The latest materialisations of those that meet conditions, in one query: Dagster's own take a second for 200 partitions."""
+        events, keys = SqlEventLogStorageTable.c, AssetKeyTable.c
+        wiped = db.select(keys.wipe_timestamp).where(keys.asset_key == key.to_string()).scalar_subquery()
+        ours = events.asset_key == key.to_string(), events.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value
+        unwiped = db.or_(wiped.is_(None), events.timestamp > wiped)
+        newest = db.select(db.func.max(events.id)).where(*ours, unwiped, *where).group_by(events.partition)
+        storage: Any = self.instance.event_log_storage
+        with storage.index_connection() as connection:
+            rows = connection.execute(db.select(events.id, events.partition, events.event).where(events.id.in_(newest))).fetchall()
+        found = {partition: _materialized(storage_id, event) for storage_id, partition, event in rows}
+        if len(found) > 1:
+            found.pop(None, None)  # of a time when the asset had no partitions
+        return found
+
+    def changed_since(self, key: dg.AssetKey, storage_id: int) -> dict[str, str]:
+        """Categories of an asset whose version isn't the one they had at an earlier event, with their version then (`NEVER`: none)."""
+        newer = {c: now for c, now in self.latest(key).items() if c in self.categories and now.storage_id > storage_id}
+        before = self._read(key, SqlEventLogStorageTable.c.id < storage_id)
+        then = {c: before[c].data_version if c in before else NEVER for c in newer if c is not None}
+        return {c: version for c, version in then.items() if version != newer[c].data_version}
 
     def seen_by(self, parent: dg.AssetKey, partition: str | None) -> str:
         """The parent's version as a child sees it: its partition's, its only one's, or for an unpartitioned child all of them."""
@@ -71,11 +88,10 @@ class History:
 
     def _of_one(self, parent: dg.AssetKey, partition: str) -> str:
         """The same for one partition, without reading the others: a step asks this of each of its inputs."""
-        newest = self.instance.fetch_materializations(parent, limit=1).records
-        if newest and newest[0].partition_key is not None:
-            one = dg.AssetRecordsFilter(asset_key=parent, asset_partitions=[partition])
-            newest = self.instance.fetch_materializations(one, limit=1).records
-        return _materialized(newest[0]).data_version[:TAG_LENGTH] if newest else NEVER
+        column = SqlEventLogStorageTable.c.partition
+        found = self._read(parent, db.or_(column == partition, column.is_(None)))
+        made = found.get(partition) or found.get(None)
+        return made.data_version[:TAG_LENGTH] if made else NEVER
 
     def unpassed_checks(self, keys: list[dg.AssetCheckKey]) -> dict[tuple[dg.AssetKey, str | None], list[str]]:
         """Names of the checks that did not pass on the latest materialisation, by asset and partition.
@@ -86,12 +102,12 @@ class History:
         unpassed: dict[tuple[dg.AssetKey, str | None], list[str]] = {}
         for key in keys:
             for partition, made in self.latest(key.asset_key).items():
-                if (key, partition, made.storage_id) not in passed:
+                if (key.asset_key.to_string(), key.name, partition, made.storage_id) not in passed:
                     unpassed.setdefault((key.asset_key, partition), []).append(key.name)
         return unpassed
 
-    def _passed_checks(self) -> set[tuple[dg.AssetCheckKey, str | None, int]]:
-        """Check, partition and materialisation of every check whose latest execution passed.
+    def _passed_checks(self) -> set[tuple[str, str, str | None, int]]:
+        """Asset, check, partition and materialisation of every check whose latest execution passed.
 
         One query: Dagster's own asks for each check anew, which takes seconds for a few hundred of them.
         """
@@ -101,14 +117,10 @@ class History:
         query = db.select(*columns).where(checks.id.in_(newest), checks.execution_status == AssetCheckExecutionRecordStatus.SUCCEEDED.value)
         storage: Any = self.instance.event_log_storage
         with storage.index_connection() as connection:
-            rows = connection.execute(query).fetchall()
-        return {
-            (dg.AssetCheckKey(dg.AssetKey.from_db_string(asset) or dg.AssetKey([asset]), name), partition, materialization)
-            for asset, name, partition, materialization in rows
-        }
+            return {tuple(row) for row in connection.execute(query)}
 
 
-def _materialized(record: dg.EventLogRecord) -> Materialized:
-    event = record.asset_materialization
-    tags = dict(event.tags or {}) if event else {}
-    return Materialized(record.storage_id, tags.get("dagster/data_version", NEVER), tags.get("dagster/code_version"), tags)
+def _materialized(storage_id: int, event: str) -> Materialized:
+    """What an event as Dagster stores it, JSON, says of a materialisation; its metadata may be large (plots), so it isn't unpacked."""
+    tags = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]["tags"] or {}
+    return Materialized(storage_id, tags.get("dagster/data_version", NEVER), tags.get("dagster/code_version"), tags)

@@ -50,6 +50,13 @@ class Settings(BaseSettings):
     positives_per_query: int = Field(50, ge=1, description="Most positives a query keeps in its tiers ([A]: 50).")
     negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
 
+    retrain_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Training waits until more than this share of what it learns from changed; 0: any change.",
+    )
+
     cascade: str = Field(
         "cross_encoder,claude_small,claude_large",
         description="Annotators, cheap to dear: cross_encoder, claude_small, claude_large; simulated_small and _large (demo only).",

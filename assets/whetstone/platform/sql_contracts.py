@@ -2,6 +2,7 @@
 
 ```yaml
 group: disagreement            # Dagster's asset group (default: the schema's name)
+hold: retrain_share            # a setting: the table stays as it is while no more than this share of its rows would change (default: none)
 columns:
   - {name: product_id, type: VARCHAR, description: the shop's own id, tests: [not_null]}
   - {name: "*_rank", type: BIGINT}                    # any number of columns of that form
@@ -82,6 +83,7 @@ class Contract(Declared):
     """What a table promises."""
 
     group: str | None = None
+    hold: str | None = None
     columns: tuple[Column, ...] = ()
     tests: tuple[TableTest, ...] = ()
     unit_tests: tuple[UnitTest, ...] = ()

@@ -7,7 +7,7 @@ A table may also be *ephemeral*: a SELECT put in its place (dbt's word), which i
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -82,7 +82,7 @@ def read_model(path: Path, ephemeral: Mapping[str, str]) -> SqlModel:
     return SqlModel(path, text, "\n".join(comment), query, tuple(sorted(tables)), tuple(parameters), contract)
 
 
-def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str], names: Iterable[str]) -> list[SqlModel]:
+def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str], names: Collection[str]) -> list[SqlModel]:
     """Every model of `folder/staging` and `folder/marts`.
 
     `ephemeral` are SELECTs that stand for tables, by `schema.name`; `known` are tables and artifacts that others make; `names` are what
@@ -96,6 +96,8 @@ def read_models(folder: Path, ephemeral: Mapping[str, str], known: Iterable[str]
             raise WhetstoneError(f"{model.path}:{_line(model.text, unknown[0])}: {said}")
         if unknown := [f"${name}" for name in model.parameters if name not in {"category", *names}]:
             raise WhetstoneError(f"{model.path}:{_line(model.text, unknown[0])}: {unknown[0]} is no setting and no word of the guideline")
+        if (hold := model.contract.hold) and (hold not in names or model.by_category):
+            raise WhetstoneError(f"{model.path.with_suffix('.yml')}: hold: name a setting ({hold}), in a model without $category")
     return models
 
 
@@ -127,6 +129,7 @@ def sql_definitions(
 def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefinition:
     """The asset of a model; `values` are what its parameters stand for, besides `category`."""
     bound = {name: values[name] for name in model.parameters if name != "category"}
+    hold = float(values[model.contract.hold]) if model.contract.hold else 0.0
     described: dict[str, Any] = {}
 
     @asset(
@@ -135,7 +138,7 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
         group=model.contract.group or model.path.parent.name,
         kinds={"sql", "duckdb"},
         deps=model.tables,
-        version=f"{model.code_version}-{fingerprint(bound)[:8]}" if bound else model.code_version,
+        version=f"{model.code_version}-{fingerprint(bound, hold)[:8]}" if bound or hold else model.code_version,
         by_category=model.by_category,
         description=f"{model.description}\n\n```sql\n{model.text}```",
         metadata={"dagster/column_schema": model.contract.table_schema(), **{f"${name}": str(value) for name, value in bound.items()}},
@@ -144,13 +147,14 @@ def model_asset(model: SqlModel, values: Mapping[str, Any]) -> dg.AssetsDefiniti
         category = context.partition_key if model.by_category else None
         parameters = {**bound, **({"category": category} if category else {})}
         with warehouse.transaction() as connection:
-            written = replace_select(connection, model.table, model.query, category, parameters)
+            written = replace_select(connection, model.table, model.query, category, parameters, hold)
             if not described:  # sqlglot takes a while: once a process, not at load
                 made = columns_of(connection, model.table)
                 read = {table: columns_of(connection, table) for table in model.tables}
                 described["dagster/column_schema"] = model.contract.table_schema(made)
                 described["dagster/column_lineage"] = column_lineage(model, made, read)
-        return result(written, metadata=described)
+        waiting = {"changed_rows_that_wait": written.count_held} if hold else {}
+        return result(written, metadata={**described, **waiting})
 
     return sql_model
 

@@ -5,7 +5,7 @@ is not the one it was made from, when it was made from an input that it no longe
 pass, or when its artifact is damaged. Nothing is stale because of a clock, or because a parent ran again with the same content.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,16 @@ import dagster as dg
 
 from whetstone.platform.artifacts import fingerprint
 from whetstone.platform.asset import ARTIFACT_TAG, INPUT_TAG, table_of
-from whetstone.platform.history import History
+from whetstone.platform.history import NEVER, TAG_LENGTH, History, Materialized
+from whetstone.platform.warehouse import Step
 
+Written = Mapping[tuple[str, str | None], Sequence[Step]]
+"""The contents that partitions of the warehouse had, by table and category (`Warehouse.written`)."""
 Place = tuple[dg.AssetKey, str | None]
 """An asset and its partition (None where it has none)."""
+
+
+NAMED = 3  # categories that are named as changed; more are counted
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Stale:
         return (self.key, self.partition)
 
     def __str__(self) -> str:
-        """`marts.bm25_run[garden]: staging.products changed`."""
-        return f"{name_of(self.place)}: {', '.join(self.reasons)}"
+        """`marts.bm25_run[garden]: staging.products changed, 3 of 812 rows`."""
+        return f"{name_of(self.place)}: {'; '.join(self.reasons)}"
 
 
 def name_of(place: Place) -> str:
@@ -89,14 +95,14 @@ class Graph:
         return f"{name_of(stale.place)}|{fingerprint(node.code_version, inputs, stale.reasons, made.storage_id if made else 0)}"
 
 
-def stale_partitions(
-    graph: Graph, history: History, damage: Callable[[str], str | None], written: Mapping[tuple[str, str | None], str] | None = None
-) -> list[Stale]:
+def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str | None], written: Written | None = None) -> list[Stale]:
     """Every stale asset partition, parents before children; `history` must `forget` what a build has just made.
 
-    `damage` says what is wrong with the artifact `kind/version`, or None. `written` holds the version of every partition in the warehouse,
-    to notice rows that are gone; None where there is no warehouse.
+    `damage` says what is wrong with the artifact `kind/version`, or None. `written` holds the contents of every partition in the warehouse,
+    to notice rows that are gone and to count those that changed; None where there is no warehouse.
     """
+    for parent in {parent for node in graph.nodes.values() for parent in node.parents}:
+        history.latest(parent)  # of all partitions at once, also of what the feed lands
     unpassed = history.unpassed_checks([check for node in graph.nodes.values() for check in node.blocking_checks])
 
     def reasons(node: Node, partition: str | None) -> Iterator[str]:
@@ -107,8 +113,12 @@ def stale_partitions(
         if made.code_version != node.code_version:
             yield "code or settings changed"
         for parent in node.parents:
-            if made.tags.get(f"{INPUT_TAG}{table_of(parent)}") != history.seen_by(parent, partition):
-                yield f"{table_of(parent)} changed"
+            if (seen := made.tags.get(f"{INPUT_TAG}{table_of(parent)}")) != history.seen_by(parent, partition):
+                is_whole = partition is None and None not in history.latest(parent)
+                changes = (
+                    _changes(parent, made, history, written or {}) if is_whole else _rows(table_of(parent), partition, seen, written or {})
+                )
+                yield f"{table_of(parent)} changed{changes}"
         # a table's name has a dot: that tells an input from Whetstone's other tags
         recorded = {tag.removeprefix(INPUT_TAG) for tag in made.tags if tag.startswith(INPUT_TAG) and "." in tag}
         for name in sorted(recorded - {table_of(parent) for parent in node.parents}):
@@ -116,10 +126,33 @@ def stale_partitions(
         if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
             yield problem
         is_table = node.key.path[0] in ("staging", "marts")
-        if is_table and written is not None and written.get((table_of(node.key), partition)) != made.data_version:
+        steps = (written or {}).get((table_of(node.key), partition))
+        if is_table and written is not None and (not steps or steps[-1].version != made.data_version):
             yield "its rows in the warehouse are not those of its last build"
         for name in unpassed.get((node.key, partition), []):
             yield f"check {name} did not pass"
 
     places = [(node, place) for node in graph.nodes.values() for place in graph.places(node, history.categories)]
     return [Stale(*place, why) for node, place in places if (why := tuple(reasons(node, place[1])))]
+
+
+def _changes(parent: dg.AssetKey, made: Materialized, history: History, written: Written) -> str:
+    """What changed in a parent with categories since something was made from all of them, in words."""
+    table, changed = table_of(parent), history.changed_since(parent, made.storage_id)
+    if not changed:
+        return ", a category left"
+    if len(changed) > NAMED:
+        return f" in {len(changed)} categories"
+    said = {c: "new" if then == NEVER else _rows(table, c, then, written).removeprefix(", ") for c, then in sorted(changed.items())}
+    return f" in {', '.join(f'{c} ({how})' if how else c for c, how in said.items())}"
+
+
+def _rows(table: str, partition: str | None, seen: str | None, written: Written) -> str:
+    """How many rows of a table (partition) changed since the content `seen`, in words; nothing where that isn't remembered."""
+    steps = written.get((table, partition)) or written.get((table, None)) or ()
+    at = max((at for at, step in enumerate(steps) if step.version[:TAG_LENGTH] == (seen or "")[:TAG_LENGTH]), default=None)
+    if at is None or not (since := steps[at + 1 :]):
+        return ""
+    rows = max(steps[at].count_rows, steps[-1].count_rows)
+    most = "at most " if len(since) > 1 else ""
+    return f", {most}{min(sum(step.count_changed for step in since), rows):,} of {rows:,} rows"

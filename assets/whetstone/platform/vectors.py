@@ -25,7 +25,6 @@ CHUNK_ROWS = 16_384  # texts encoded between two writes: what a killed build can
 LOCK_PATIENCE_S = 60.0
 _TABLE = "create table if not exists vectors (encoder text, text_hash text, vector blob, crc integer, primary key (encoder, text_hash))"
 _WANTED = "select text_hash, vector, crc from vectors where encoder = ? and text_hash in (select value from json_each(?))"
-_DROPPED = "delete from vectors where text_hash not in (select value from json_each(?))"
 _STORED = "insert or replace into vectors values (?, ?, ?, ?)"
 _log = logging.getLogger(__name__)
 
@@ -78,10 +77,18 @@ class VectorStore:
             vectors |= made
         return np.stack([vectors[key] for key in text_hashes])
 
-    def keep(self, text_hashes: Sequence[str]) -> None:
-        """Drop the vectors of every other text, whatever the encoder."""
-        if self.path.exists():
-            self._run(_DROPPED, [(json.dumps(list(text_hashes)),)])
+    def keep(self, text_hashes: Iterable[str], encoders: Iterable[str] | None = None, dry_run: bool = False) -> tuple[int, int]:
+        """Remove the vectors of other texts, and of other encoders if those are named (a dry run only counts them); number and bytes."""
+        if not self.path.exists():
+            return 0, 0
+        others, kept = "from vectors where text_hash not in (select value from json_each(?))", [json.dumps(sorted(text_hashes))]
+        if encoders is not None:
+            others, kept = f"{others} or encoder not in (select value from json_each(?))", [*kept, json.dumps(sorted(encoders))]
+        [(count, size)] = self._run(f"select count(*), coalesce(sum(length(vector)), 0) {others}", [tuple(kept)])
+        if count and not dry_run:
+            self._run(f"delete {others}", [tuple(kept)])
+            self._run("vacuum", [()])
+        return count, size
 
     def _run(self, statement: str, rows: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
         """What a statement gives for rows of parameters, in one transaction; a damaged file is dropped, because it can be made again."""

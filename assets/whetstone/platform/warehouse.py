@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WRITTEN = "meta.written"
+STEPS = 8  # contents of a partition that are remembered, so that a change can be told from any of them on
 LOCK_PATIENCE_S = 60.0  # how long a process waits for another one's read or write; each holds the file for milliseconds
 MEND = (
     "If its disk is full or read-only, mend that; if another process holds it, close that process; if the file is damaged, restore it, or "
@@ -38,6 +39,16 @@ class Written:
 
     count_rows: int
     version: str
+    count_held: int = 0  # changed rows that wait until there are more of them
+
+
+@dataclass(frozen=True)
+class Step:
+    """A content that a partition had: its version and row count, and how many rows are not those of the content before."""
+
+    version: str
+    count_rows: int
+    count_changed: int
 
 
 class Warehouse(DuckDBResource):
@@ -95,23 +106,35 @@ class Warehouse(DuckDBResource):
     def drop_category(self, category: str) -> None:
         """Remove the partitions of a category that left the catalog, in one transaction."""
         with self.transaction() as connection:
-            if exists(connection, WRITTEN):
-                place = {"category": category}
-                for (table,) in connection.execute(f"select table_name from {WRITTEN} where category = $category", place).fetchall():
-                    connection.execute(f"delete from {table} where category = $category", place)
-                connection.execute(f"delete from {WRITTEN} where category = $category", place)
+            _prepare(connection)
+            place = {"category": category}
+            tables = connection.execute(f"select distinct table_name from {WRITTEN} where category = $category", place).fetchall()
+            for table in (WRITTEN, *(table for (table,) in tables)):
+                connection.execute(f"delete from {table} where category = $category", place)
 
-    def written(self) -> dict[tuple[str, str | None], str]:
-        """Version of every partition that is really in the file, by table and category: what a build believes is checked against it."""
+    def written(self) -> dict[tuple[str, str | None], list[Step]]:
+        """The last contents of every partition that is really in the file, by table and category, the present one last."""
         with self.get_connection() as connection:
-            rows = connection.execute(f"select * from {WRITTEN}").fetchall() if exists(connection, WRITTEN) else []
-        return {(table, category): version for table, category, version in rows}
+            _prepare(connection)
+            query = f"select table_name, category, version, coalesce(count_rows, 0), coalesce(count_changed, 0) from {WRITTEN}"
+            rows = connection.execute(f"{query} order by coalesce(step, 0)").fetchall()
+        found: dict[tuple[str, str | None], list[Step]] = {}
+        for table, category, *step in rows:
+            found.setdefault((table, category), []).append(Step(*step))
+        return found
 
 
 def replace_select(
-    connection: duckdb.DuckDBPyConnection, table: str, select: str, category: str | None = None, parameters: Mapping[str, Any] | None = None
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    select: str,
+    category: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    hold: float = 0.0,
 ) -> Written:
     """Replace a partition by the rows of a SELECT, inside the caller's transaction.
+
+    A whole table (no category) stays as it is while no more than the share `hold` of its rows would change.
 
     When the columns changed, the table is made anew with them: other partitions keep the columns that stayed as they were and
     hold NULL in the others until their own build, which is due because the model's code version changed.
@@ -130,13 +153,51 @@ def replace_select(
         connection.execute(f"create or replace table {table} as select * from old_rows")
     connection.execute(f"create table if not exists {table} as select * from new_rows limit 0")
     where, place = ("", {}) if category is None else ("where category = $category", {"category": category})
+    changed = count_changed(connection, "new_rows", f"{table} {where}", "null::varchar", place)
+    if hold and category is None and changed:
+        present = content_version(connection, table)
+        if changed[None] <= hold * present.count_rows:
+            return replace(present, count_held=changed[None])
     connection.execute(f"delete from {table} {where}", place)
     connection.execute(f"insert into {table} by name select * from new_rows")
     written = content_version(connection, "new_rows")
-    connection.execute(f"create table if not exists {WRITTEN} (table_name varchar, category varchar, version varchar)")
-    connection.execute(f"delete from {WRITTEN} where table_name = ? and category is not distinct from ?", [table, category])
-    connection.execute(f"insert into {WRITTEN} values (?, ?, ?)", [table, category, written.version])
+    note_written(connection, table, category, Step(written.version, written.count_rows, changed.get(None, 0)))
     return written
+
+
+def count_changed(
+    connection: duckdb.DuckDBPyConnection, new: str, old: str, category: str = "category", parameters: Mapping[str, Any] | None = None
+) -> dict[str | None, int]:
+    """How many rows of `new` aren't in `old`, or the other way round if these are more, by category; where none, no entry.
+
+    Both are relations with the columns of `new`, a `where` may follow; `category` is an expression over their rows.
+    """
+    columns = ", ".join(_quoted(name) for name in columns_of(connection, new))
+    hashed = [f"select {category} as category, hash({columns}) as row_hash from {relation}" for relation in (new, old)]
+    sides = [f"select category, {side} as side from ({a} except all {b})" for side, a, b in ((1, *hashed), (2, *reversed(hashed)))]
+    counts = "greatest(count(*) filter (side = 1), count(*) filter (side = 2))"
+    query = f"select category, {counts} from ({' union all '.join(sides)}) group by category"
+    return dict(connection.execute(query, dict(parameters or {})).fetchall())
+
+
+def note_written(connection: duckdb.DuckDBPyConnection, table: str, category: str | None, step: Step) -> None:
+    """Remember the content that a partition has now, inside the transaction that wrote it; the same content again is no step."""
+    _prepare(connection)
+    ours, place = f"from {WRITTEN} where table_name = ? and category is not distinct from ?", [table, category]
+    last = connection.execute(f"select max(step), arg_max(version, coalesce(step, 0)) {ours}", place).fetchone() or (None, None)
+    if last[1] != step.version:
+        number = (last[0] or 0) + 1
+        row = [table, category, step.version, number, step.count_rows, step.count_changed]
+        connection.execute(f"insert into {WRITTEN} by position values (?, ?, ?, ?, ?, ?)", row)
+        connection.execute(f"delete {ours} and coalesce(step, 0) <= ?", [*place, number - STEPS])
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table of contents, or give that of an older home its later columns."""
+    connection.execute("create schema if not exists meta")
+    connection.execute(f"create table if not exists {WRITTEN} (table_name varchar, category varchar, version varchar)")
+    for column in ("step", "count_rows", "count_changed"):
+        connection.execute(f"alter table {WRITTEN} add column if not exists {column} bigint")
 
 
 def content_version(connection: duckdb.DuckDBPyConnection, relation: str) -> Written:

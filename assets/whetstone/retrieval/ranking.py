@@ -34,6 +34,24 @@ def top_k(found: Iterable[Hits], product_ids: Sequence[str], query_ids: Sequence
     return run
 
 
+def ndcg(ranked: pd.DataFrame, judged: pd.DataFrame, k: int) -> pd.Series:
+    """NDCG@k of each query that can have one: a judged product with a gain above 0.
+
+    `ranked` are a run's pairs (query_id, rank, gain; NaN or no row for an unjudged product), `judged` all that could be found (query_id,
+    gain). DCG@k = sum over ranks r <= k of gain / log2(r + 1), NDCG@k its share of the best order's.
+    """
+    best = judged.sort_values("gain", ascending=False, ignore_index=True)
+    ideal = _dcg(best.assign(rank=best.groupby("query_id").cumcount() + 1), k)
+    ideal = ideal[ideal > 0]
+    return _dcg(ranked, k).reindex(ideal.index, fill_value=0.0) / ideal
+
+
+def _dcg(ranked: pd.DataFrame, k: int) -> pd.Series:
+    discounted = ranked["gain"] / np.log2(ranked["rank"] + 1)
+    found: pd.Series = discounted[ranked["rank"] <= k].groupby(ranked["query_id"]).sum()
+    return found
+
+
 def _places(ids: Sequence[str], what: str) -> Positions:
     """Place of each id in their order (by code point, as DuckDB sorts), (n,)."""
     places, distinct = pd.factorize(np.asarray(ids, dtype=object), sort=True)

@@ -22,10 +22,10 @@ SQL = Path(__file__).parents[3] / "sql" / "sources" / "demo"
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    summary = generate(out, products=1_200, queries=500, categories=5, seed=11)
+    generate(out, products=1_200, queries=500, categories=5, seed=11)
     frames = {name: pd.read_parquet(out / f"{name}.parquet") for name in FILES}
     frames["judgments"] = frames["judgments"].assign(truth=grade_pairs(frames["judgments"], frames["truth"], frames["products"]))
-    return {**frames, "out": out, "summary": summary}
+    return {**frames, "out": out}
 
 
 def content(folder):
@@ -67,30 +67,10 @@ def test_a_failure_leaves_the_old_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("products", "queries", "categories"), [(50, 5, 1), (1, 1, 1), (3, 2, 3), (400, 40, 200)])
 def test_hostile_sizes(tmp_path, products, queries, categories):
-    summary = generate(tmp_path, products=products, queries=queries, categories=categories, seed=3)
-    assert (summary.products, sum(summary.queries.values())) == (products, queries)
+    generate(tmp_path, products=products, queries=queries, categories=categories, seed=3)
+    assert [len(pd.read_parquet(tmp_path / f"{name}.parquet")) for name in ("products", "queries")] == [products, queries]
     judgments = pd.read_parquet(tmp_path / "judgments.parquet")
     assert not judgments.duplicated(["query_id", "product_id"]).any()
-
-
-@pytest.mark.parametrize("change", [{"products": 0}, {"queries": 0}, {"categories": 0}, {"seed": -1}])
-def test_arguments_out_of_range_are_named(tmp_path, change):
-    arguments = {"products": 50, "queries": 5, "categories": 1, "seed": 1, **change}
-    with pytest.raises(WhetstoneError, match=next(iter(change))):
-        generate(tmp_path / "new", **arguments)
-    assert not (tmp_path / "new").exists()
-
-
-def test_out_may_not_be_a_file(tmp_path):
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(WhetstoneError, match="taken is a file"):
-        generate(tmp_path / "taken", products=50, queries=5, categories=1, seed=1)
-
-
-def test_summary_counts_what_was_written(shop):
-    summary = shop["summary"]
-    assert summary.queries == shop["queries"]["split"].value_counts().to_dict()
-    assert summary.judgments == len(shop["judgments"])
 
 
 def test_sources_sql_gives_the_contract(shop):

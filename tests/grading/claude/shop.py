@@ -62,7 +62,7 @@ class Shop:
         self.api = Api(key, url, timeout_s=timeout_s, retries=retries)
         limits = Limits(budget, category_cap)
         self.desk = Desk(self.api, self.ledger, self.entry, limits, folder / "lock", **({"sleep": self.naps.append} | desk))
-        self.annotator = ClaudeAnnotator(name, model, price, Prompt(self.guideline), self.ledger, self.desk, "")
+        self.annotator = ClaudeAnnotator(name, model, price, Prompt(self.guideline), self.ledger, self.desk)
 
     def grade(self, pairs: pd.DataFrame) -> pd.DataFrame:
         return grade_through(self.ledger, self.annotator, pairs, self.guideline, self.entry)
@@ -77,7 +77,7 @@ class Shop:
     def owed(self) -> float:
         """Money in doubt, of all builds."""
         builds = self.ledger.read("select distinct build, day from ledger.requests").itertuples()
-        return float(sum(Intents(self.ledger).spent(Entry(each.build, each.day))["owed_usd"].sum() for each in builds))
+        return float(sum(Intents(self.ledger, Entry(each.build, each.day), Limits(0)).spent()["owed_usd"].sum() for each in builds))
 
     def events(self) -> list[str]:
         return self.ledger.read("select event from ledger.events order by sequence")["event"].tolist()

@@ -14,9 +14,9 @@ from tests.grading.claude.hostile import PRODUCTS, QUERIES
 from tests.grading.claude.shop import HAIKU, HAIKU_PRICE, KEY, SONNET, SONNET_PRICE, Shop, check_books, guideline_of, opened, pairs_of
 from tests.grading.stand_in import StandIn
 
-from whetstone.grading.annotator import check_answers
-from whetstone.grading.claude.annotator import TOKENS_OUT, ClaudeAnnotator
+from whetstone.grading.claude.annotator import NO_KEY, TOKENS_OUT, ClaudeAnnotator
 from whetstone.grading.claude.prompt import Prompt
+from whetstone.grading.ledger import grade_through
 from whetstone.platform.errors import WhetstoneError
 
 MakeShop = Callable[..., Shop]
@@ -24,7 +24,7 @@ MANY = pairs_of(12)
 
 
 def without_desk(shop: Shop) -> ClaudeAnnotator:
-    return ClaudeAnnotator("claude_small", HAIKU, HAIKU_PRICE, Prompt(shop.guideline), shop.ledger, None, "no key")
+    return ClaudeAnnotator("claude_small", HAIKU, HAIKU_PRICE, Prompt(shop.guideline), shop.ledger, None)
 
 
 def test_the_version_is_what_can_change_an_answer(make_shop: MakeShop) -> None:
@@ -35,20 +35,19 @@ def test_the_version_is_what_can_change_an_answer(make_shop: MakeShop) -> None:
     assert len({version(), version(model=SONNET), version(guideline=guideline_of("three_level"))}) == 3
 
 
-def test_answers_fit_their_pairs_and_keep_their_order(shop: Shop) -> None:
+def test_answers_keep_the_order_of_their_pairs(shop: Shop) -> None:
     shuffled = MANY.sample(frac=1.0, random_state=3).reset_index(drop=True)
-    answers = shop.annotator.annotate(shuffled)
-    checked = check_answers(shuffled, answers, shop.guideline)
-    assert checked["product_id"].tolist() == shuffled["product_id"].tolist()
-    assert shop.annotator.keeps_books and shop.annotator.unanswered == ""
+    answers = shop.grade(shuffled)
+    assert answers["product_id"].tolist() == shuffled["product_id"].tolist()
+    assert answers["grade"].isin(shop.guideline.grades).all() and answers["failure"].isna().all()
 
 
 def test_without_a_key_it_answers_what_the_ledger_has(server: StandIn, shop: Shop) -> None:
     shop.grade(MANY.head(5))
     sent = len(server.log)
-    annotator = without_desk(shop)
-    assert annotator.annotate(MANY)["product_id"].tolist() == MANY["product_id"].head(5).tolist()
-    assert annotator.unanswered.startswith("no key") and len(server.log) == sent
+    answers = grade_through(shop.ledger, without_desk(shop), MANY, shop.guideline, shop.entry)
+    assert answers["is_answered"].tolist() == [True] * 5 + [False] * 7
+    assert answers["failure"].iloc[-1].startswith(f"{NO_KEY}; 7 pairs would take about $") and len(server.log) == sent
 
 
 def test_an_estimate_costs_nothing_and_bounds_the_bill(server: StandIn, make_shop: MakeShop) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.grading.claude.hostile import PRODUCTS
 
-from whetstone.grading.claude.prompt import CLOSE, OPEN, Answer, Prompt, read_answer
+from whetstone.grading.claude.prompt import CLOSE, OPEN, Answer, Prompt, read_grade
 from whetstone.grading.guideline import Guideline, load_guideline
 
 ESCI = load_guideline("esci")
@@ -51,14 +51,14 @@ def check(answer: Answer, guideline: Guideline = ESCI) -> Answer:
 @pytest.mark.parametrize("grade", ESCI.grades)
 @pytest.mark.parametrize("confidence", [0, 1, 87, 100])
 def test_a_good_answer_is_read(grade: int, confidence: int) -> None:
-    answer = check(read_answer(message(grade=grade, confidence=confidence), ESCI.grades))
+    answer = check(read_grade(message(grade=grade, confidence=confidence), ESCI.grades))
     assert answer == (grade, confidence / 100, "as asked", None)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_guideline_says_which_grades_are_legal(name: str) -> None:
     guideline = load_guideline(name)
-    read = {grade for grade in range(-2, 8) if read_answer(message(grade=grade), guideline.grades).failure is None}
+    read = {grade for grade in range(-2, 8) if read_grade(message(grade=grade), guideline.grades).failure is None}
     assert read == set(guideline.grades)
 
 
@@ -96,7 +96,7 @@ GOOD = '{"rationale": "r", "grade": 4, "confidence": 90}'
     ],
 )
 def test_what_is_not_an_answer_is_a_failure(text: str, failure: str) -> None:
-    found = check(read_answer(message(text), ESCI.grades)).failure
+    found = check(read_grade(message(text), ESCI.grades)).failure
     assert found is not None
     assert found.startswith(failure)
 
@@ -112,21 +112,21 @@ def test_what_is_not_an_answer_is_a_failure(text: str, failure: str) -> None:
     ],
 )
 def test_only_an_answer_that_came_to_its_end_counts(stop_reason: str | None, failure: str) -> None:
-    assert check(read_answer(message(stop_reason=stop_reason), ESCI.grades)).failure == failure  # although its text is a good answer
+    assert check(read_grade(message(stop_reason=stop_reason), ESCI.grades)).failure == failure  # although its text is a good answer
 
 
 @pytest.mark.parametrize("texts", [None, [], [GOOD, GOOD], [None]])
 def test_there_is_one_text_or_a_failure(texts: list[str | None] | None) -> None:
     blocks = None if texts is None else [SimpleNamespace(type="text", text=text) for text in texts]
-    failure = check(read_answer(SimpleNamespace(stop_reason="end_turn", content=blocks), ESCI.grades)).failure  # type: ignore[arg-type]
+    failure = check(read_grade(SimpleNamespace(stop_reason="end_turn", content=blocks), ESCI.grades)).failure  # type: ignore[arg-type]
     assert failure is not None
     assert failure.startswith("malformed: ")
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_an_answer_that_repeats_hostile_text_is_harmless(name: str) -> None:
-    assert check(read_answer(message(rationale=PRODUCTS[name]), ESCI.grades)).grade == 4
-    check(read_answer(message(PRODUCTS[name]), ESCI.grades))
+    assert check(read_grade(message(rationale=PRODUCTS[name]), ESCI.grades)).grade == 4
+    check(read_grade(message(PRODUCTS[name]), ESCI.grades))
 
 
 json_values = st.recursive(
@@ -143,13 +143,13 @@ nearly_good = st.tuples(st.integers(0, len(GOOD)), st.text(max_size=3), st.integ
 
 @given(st.one_of(st.text(), json_values.map(json.dumps), nearly_good))
 def test_whatever_the_text_it_is_a_legal_grade_or_a_failure(text: str) -> None:
-    answer = check(read_answer(message(text), ESCI.grades))
+    answer = check(read_grade(message(text), ESCI.grades))
     assert (answer.grade is None) == (answer.failure is not None)
 
 
 @given(json_values, json_values, json_values)
 def test_whatever_the_fields_nothing_is_guessed(rationale: Any, grade: Any, confidence: Any) -> None:
-    answer = check(read_answer(message(rationale=rationale, grade=grade, confidence=confidence), ESCI.grades))
+    answer = check(read_grade(message(rationale=rationale, grade=grade, confidence=confidence), ESCI.grades))
     is_legal = type(rationale) is str and type(grade) is type(confidence) is int and grade in ESCI.grades and 0 <= confidence <= 100
     assert (answer.failure is None) == is_legal
     if is_legal:
@@ -162,4 +162,4 @@ def test_the_sdks_own_message_is_read() -> None:
     usage = {"input_tokens": 1, "output_tokens": 1}
     content = [{"type": "thinking", "thinking": "", "signature": ""}, {"type": "text", "text": GOOD}]
     fields = {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "stop_sequence": None}
-    assert read_answer(Message.model_validate({**fields, "content": content, "usage": usage}), ESCI.grades) == (4, 0.9, "r", None)
+    assert read_grade(Message.model_validate({**fields, "content": content, "usage": usage}), ESCI.grades) == (4, 0.9, "r", None)

@@ -9,7 +9,7 @@ import pytest
 from tests.grading.claude.shop import HAIKU, KEY
 from tests.grading.stand_in import StandIn
 
-from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account
+from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account, size_of
 from whetstone.platform.errors import WhetstoneError
 
 PARAMS: dict[str, Any] = {"model": HAIKU, "max_tokens": 400, "messages": [{"role": "user", "content": "pair"}]}
@@ -93,20 +93,20 @@ def test_reading_is_retried(server: StandIn, monkeypatch: pytest.MonkeyPatch) ->
     server.fault("GET", CREATE, "status", status=529, times=2)
     server.fault("GET", "/msgbatch_[^/]+$", "status", status=500, times=2)
     server.fault("POST", "count_tokens$", "cut", times=2)
-    assert api.newest_batch() == batch_id
-    assert api.batch(batch_id).is_ended
+    assert next(api.batches()).id == batch_id
+    assert api.is_ended(batch_id)
     assert api.count_tokens(PARAMS) == 1
     assert len(list(api.results(batch_id))) == 3
 
 
 def test_batches_after_a_mark_over_several_pages(server: StandIn, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whetstone.grading.claude.api.PAGE", 2)
-    assert api.newest_batch() is None and api.batches_after(None) == []
+    assert api.batches_after(None) == []
     made = [api.create_batch(items(size)) for size in range(1, 8)]
-    assert api.newest_batch() == made[-1]
+    assert next(api.batches()).id == made[-1]
     found = api.batches_after(made[1])
-    assert [each.batch_id for each in found] == made[2:] and [each.size for each in found] == [3, 4, 5, 6, 7]
-    assert [each.batch_id for each in api.batches_after(None)] == made
+    assert [each.id for each in found] == made[2:] and [size_of(each) for each in found] == [3, 4, 5, 6, 7]
+    assert [each.id for each in api.batches_after(None)] == made
     assert api.batches_after(made[-1]) == []
     assert len(api.batches_after("a mark that was deleted")) == 7
 
@@ -116,13 +116,13 @@ def test_the_size_of_a_batch_stays_when_it_ends(server: StandIn, api: Api) -> No
     batch_id = api.create_batch(items(5))
     (before,) = api.batches_after(None)
     server.end()
-    assert (before.size, before.is_ended) == (5, False)
-    assert api.batch(batch_id) == before._replace(is_ended=True)
+    (after,) = api.batches_after(None)
+    assert (before.id, size_of(before)) == (after.id, size_of(after)) == (batch_id, 5)
 
 
 def test_results_that_are_not_there(server: StandIn, api: Api) -> None:
     with pytest.raises(Rejected):
-        api.batch("msgbatch_unknown")
+        api.is_ended("msgbatch_unknown")
     server.polls_to_end = 9
     batch_id = api.create_batch(items(1))
     with pytest.raises(Rejected, match="no results"):  # the SDK's own error: it has no address
@@ -143,7 +143,7 @@ def test_results_that_are_not_there(server: StandIn, api: Api) -> None:
 def test_a_wrong_key_is_named(server: StandIn, api: Api) -> None:
     server.fault("GET", CREATE, "status", status=401)
     with pytest.raises(WhetstoneError, match=r"list its batches: 401 .*; check ANTHROPIC_API_KEY"):
-        api.newest_batch()
+        next(api.batches())
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY[:9]} {KEY[9:]}", f"{KEY}é", f"{KEY}\x00"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -27,22 +26,21 @@ def ledger(connect: Connect) -> Ledger:
 
 @pytest.fixture
 def intents(ledger: Ledger) -> Intents:
-    return Intents(ledger)
+    return Intents(ledger, ENTRY, ENOUGH)
 
 
 def wanted(count: int, prefix: str = "k", category: str | None = "garden") -> pd.DataFrame:
-    rows = pd.DataFrame({name: [f"{prefix}{number}" for number in range(count)] for name in IDENTITY})
-    return rows.assign(category=category) if category else rows
+    return pd.DataFrame({name: [f"{prefix}{number}" for number in range(count)] for name in IDENTITY}).assign(category=category)
 
 
-def intend(intents: Intents, count: int, usd: float = 1.0, state: str = "intended", limits: Limits = ENOUGH, **rest: str) -> Intent:
-    made = intents.intend(wanted(count, **rest), [usd] * count, state, "mark", TERMS, ENTRY, limits)
+def intend(intents: Intents, count: int, usd: float = 1.0, state: str = "intended", **rest: str) -> Intent:
+    made = intents.intend(wanted(count, **rest), [usd] * count, state, "mark", TERMS)
     assert made is not None
     return made
 
 
-def owed(intents: Intents, entry: Entry = ENTRY) -> float:
-    return float(intents.spent(entry)["owed_usd"].sum())
+def owed(intents: Intents) -> float:
+    return float(intents.spent()["owed_usd"].sum())
 
 
 def book(ledger: Ledger, intent: Intent, count: int, usd: float) -> None:
@@ -67,7 +65,7 @@ def test_requests_of_the_same_pairs_never_share_an_id(tmp_path: Path) -> None:
     ids: list[str] = []
     for _ in range(2):  # two ledgers of one account, that do the same
         with opened() as connect:
-            one = Intents(Ledger(connect))
+            one = Intents(Ledger(connect), ENTRY, ENOUGH)
             ids += [*intend(one, 3).requests["request"], *intend(one, 3).requests["request"]]
     assert len(set(ids)) == 12
 
@@ -90,7 +88,7 @@ def test_the_last_event_is_the_state_and_the_first_keeps_the_mark(intents: Inten
 
 
 def test_a_first_batch_of_an_account_has_no_mark(intents: Intents) -> None:
-    intents.intend(wanted(1), [1.0], "intended", None, TERMS, ENTRY, Limits(9.0))
+    intents.intend(wanted(1), [1.0], "intended", None, TERMS)
     (read,) = intents.in_state("intended")
     assert read.mark is None and read.batch_id is None
     intents.note(read.intent, "sent", "batch")
@@ -120,13 +118,13 @@ def test_what_each_state_owes(intents: Intents, ledger: Ledger, event: str, expe
     made = intend(intents, 5)
     book(ledger, made, 2, usd=0.25)
     intents.note(made.intent, event)
-    spent = intents.spent(ENTRY)
+    spent = intents.spent()
     assert spent["owed_usd"].tolist() == [expected] and spent["usd"].tolist() == [expected + 0.5]
-    assert intents.spent(Entry("another", DAY)).empty
+    assert Intents(ledger, Entry("another", DAY), ENOUGH).spent().empty
 
 
 def test_an_answered_message_in_doubt_owes_only_the_next_one(intents: Intents, ledger: Ledger) -> None:
-    made = intents.intend(wanted(3), [1.0, 2.0, 4.0], "asking", None, TERMS, ENTRY, Limits(9.0))
+    made = intents.intend(wanted(3), [1.0, 2.0, 4.0], "asking", None, TERMS)
     assert made
     book(ledger, made, 1, usd=0.1)
     intents.note(made.intent, "in_doubt")
@@ -138,33 +136,33 @@ def test_an_answered_message_in_doubt_owes_only_the_next_one(intents: Intents, l
 def test_categories_are_apart_and_may_be_missing(intents: Intents) -> None:
     intend(intents, 2, category="garden")
     intend(intents, 3, category="toys")
-    intents.intend(wanted(1, category=None), [1.0], "intended", None, TERMS, ENTRY, Limits(100.0))
-    spent = intents.spent(ENTRY).set_index("category")["usd"]
+    intents.intend(wanted(1, category=None), [1.0], "intended", None, TERMS)
+    spent = intents.spent().set_index("category")["usd"]
     assert spent["garden"] == 2.0 and spent["toys"] == 3.0 and spent.sum() == 6.0
 
 
-def test_the_budget_counts_what_is_spent_and_what_is_owed(intents: Intents, ledger: Ledger) -> None:
-    limits = Limits(5.0)
-    made = intend(intents, 9, limits=limits)
+def test_the_budget_counts_what_is_spent_and_what_is_owed(ledger: Ledger) -> None:
+    intents = Intents(ledger, ENTRY, Limits(5.0))
+    made = intend(intents, 9)
     assert len(made.requests) == 5
-    assert intents.intend(wanted(1), [1.0], "intended", None, TERMS, ENTRY, limits) is None
+    assert intents.intend(wanted(1), [1.0], "intended", None, TERMS) is None
     book(ledger, made, 5, usd=0.5)
     intents.note(made.intent, "collected")
-    assert len(intend(intents, 9, limits=limits).requests) == 2
+    assert len(intend(intents, 9).requests) == 2
     assert len(intents.in_state("intended")) == 1
 
 
-def test_an_intent_that_the_budget_does_not_hold_leaves_no_trace(intents: Intents, ledger: Ledger) -> None:
-    assert intents.intend(wanted(3), [1.0] * 3, "intended", None, TERMS, ENTRY, Limits(0.0)) is None
+def test_an_intent_that_the_budget_does_not_hold_leaves_no_trace(ledger: Ledger) -> None:
+    assert Intents(ledger, ENTRY, Limits(0.0)).intend(wanted(3), [1.0] * 3, "intended", None, TERMS) is None
     assert ledger.read("select * from ledger.requests").empty and ledger.read("select * from ledger.events").empty
 
 
-def test_hostile_names_of_builds_and_categories(intents: Intents) -> None:
-    entry = Entry("b'; drop table ledger.events; --\n🦷", DAY)
+def test_hostile_names_of_builds_and_categories(ledger: Ledger) -> None:
+    intents = Intents(ledger, Entry("b'; drop table ledger.events; --\n🦷", DAY), ENOUGH)
     rows = pairs_of(2).assign(**{name: [f"'{name}\"", "🦷\n"] for name in IDENTITY}, category='it\'s "a"\n🦷')
-    made = intents.intend(rows, [1.0, 1.0], "intended", "m'; --", TERMS, entry, Limits(9.0))
+    made = intents.intend(rows, [1.0, 1.0], "intended", "m'; --", TERMS)
     assert made and intents.in_state("intended")[0].mark == "m'; --"
-    assert intents.spent(entry)["category"].tolist() == ['it\'s "a"\n🦷']
+    assert intents.spent()["category"].tolist() == ['it\'s "a"\n🦷']
 
 
 CATEGORIES = st.sampled_from(["a", "b", "c"])
@@ -177,7 +175,7 @@ USD = st.floats(0.0, 4.0)
 def test_affordable_keeps_to_both_limits_and_to_the_order(
     asked: list[tuple[str, float]], spent: dict[str | None, float], build_usd: float, category_usd: float
 ) -> None:
-    categories, usd = pd.Series([each[0] for each in asked], dtype=object), [each[1] for each in asked]
+    categories, usd = [each[0] for each in asked], [each[1] for each in asked]
     kept = affordable(categories, usd, spent, Limits(build_usd, category_usd))
     assert kept == sorted(set(kept))
     new = {name: sum(usd[place] for place in kept if categories[place] == name) for name in "abc"}
@@ -193,11 +191,11 @@ def test_affordable_keeps_to_both_limits_and_to_the_order(
 
 
 def test_affordable_by_hand() -> None:
-    categories = pd.Series(["a", "b", "a", "b", "a"], index=[7, 7, 7, 7, 7])
+    categories = ["a", "b", "a", "b", "a"]
     assert affordable(categories, [1.0] * 5, {}, Limits(9.0, 2.0)) == [0, 1, 2, 3]
     assert affordable(categories, [1.0] * 5, {"a": 1.5}, Limits(9.0, 2.0)) == [1, 3]
     assert affordable(categories, [1.0] * 5, {"a": 1.5}, Limits(2.5, 2.0)) == [1]
     assert affordable(categories, [3.0, 1.0, 1.0, 1.0, 1.0], {}, Limits(9.0, 2.0)) == [1, 3]  # what doesn't fit ends its category
-    assert affordable(None, [1.0, 5.0, 1.0], {None: 1.0}, Limits(4.0)) == [0]  # and what the build can't pay ends all
-    assert affordable(None, [], {}, Limits(4.0)) == [] and affordable(None, [1.0], {}, Limits(0.0)) == []
-    assert affordable(None, list(np.full(3, 1.0)), {}, Limits(INF)) == [0, 1, 2]
+    assert affordable([None] * 3, [1.0, 5.0, 1.0], {None: 1.0}, Limits(4.0)) == [0]  # and what the build can't pay ends all
+    assert affordable([], [], {}, Limits(4.0)) == [] and affordable([None], [1.0], {}, Limits(0.0)) == []
+    assert affordable([None] * 3, [1.0] * 3, {}, Limits(INF)) == [0, 1, 2]

@@ -57,8 +57,8 @@ def test_the_set_is_large_enough() -> None:
 def test_a_hostile_product_stays_in_its_block(name: str) -> None:
     data = data_of(PROMPT.user("mug", PRODUCTS[name]))
     assert data["query"] == "mug"
-    request = PROMPT.params("mug", PRODUCTS[name], "m", 100, "low")
-    assert request == {**PROMPT.params("mug", "a mug", "m", 100, "low"), "messages": request["messages"]}  # only the data differs
+    request = PROMPT.params("mug", PRODUCTS[name], "m")
+    assert request == {**PROMPT.params("mug", "a mug", "m"), "messages": request["messages"]}  # only the data differs
     assert [message["role"] for message in request["messages"]] == ["user"]
     assert len(json.dumps(request, ensure_ascii=False).encode()) < 45_000  # 4,300 characters of at most 6 bytes, and the system
 
@@ -166,7 +166,7 @@ def test_the_schema_is_one_that_structured_outputs_take_as_it_is(name: str) -> N
 
 
 def test_params_are_a_whole_request_without_sampling_or_tools() -> None:
-    assert PROMPT.params("q", "t", "claude-haiku-5-5", MAX_TOKENS, "low") == {
+    assert PROMPT.params("q", "t", "claude-haiku-5-5") == {
         "model": "claude-haiku-5-5",
         "max_tokens": MAX_TOKENS,
         "system": [{"type": "text", "text": PROMPT.system, "cache_control": {"type": "ephemeral"}}],

@@ -22,7 +22,11 @@ MakeShop = Callable[..., Shop]
 
 
 def writer_of(shop: Shop, model: str = HAIKU) -> ClaudeAnnotator:
-    return ClaudeAnnotator(WRITER, model, HAIKU_PRICE, QueryPrompt(), shop.ledger, shop.desk, "")
+    return ClaudeAnnotator(WRITER, model, HAIKU_PRICE, QueryPrompt(), shop.ledger, shop.desk)
+
+
+def write(shop: Shop, wanted: pd.DataFrame, model: str = HAIKU) -> dict[str, str]:
+    return write_queries(writer_of(shop, model), wanted, shop.ledger, shop.entry)[0]
 
 
 def products(count: int) -> pd.DataFrame:
@@ -33,16 +37,16 @@ def products(count: int) -> pd.DataFrame:
 def test_queries_are_bought_once_booked_as_billed_and_kept(server: StandIn, make_shop: MakeShop, count: int) -> None:
     server.answer = lambda params: Reply(json.dumps({"query": "  Red  " + re.findall(r"product (\d+)", user_text(params))[0]}))
     shop = make_shop()
-    first = write_queries(writer_of(shop), products(count))
+    first = write(shop, products(count))
     assert first == {f"p{n}": f"red {n}" for n in range(count)}
     check_books(server, shop)
     sent = len(server.log)
     elsewhere = make_shop(build="another", guideline=load_guideline("three_level"))
-    assert write_queries(writer_of(elsewhere), products(count)) == first and len(server.log) == sent
+    assert write(elsewhere, products(count)) == first and len(server.log) == sent
     assert not server.bought_twice() and shop.owed() == 0
     rows = shop.rows()
     assert set(rows["annotator"]) == {WRITER} and set(rows["category"]) == {"garden"}
-    assert len(write_queries(writer_of(shop, SONNET), products(2))) == 2 and len(server.log) > sent  # another model writes anew
+    assert len(write(shop, products(2), SONNET)) == 2 and len(server.log) > sent  # another model writes anew
 
 
 def test_a_failed_answer_is_no_query_and_is_not_asked_again(server: StandIn, shop: Shop) -> None:
@@ -53,10 +57,10 @@ def test_a_failed_answer_is_no_query_and_is_not_asked_again(server: StandIn, sho
     replies = iter([*bad, Reply('{"query": "<b>Lamp</b>\\u0000"}')])
     server.answer = lambda params: next(replies)
     wanted = products(9)
-    assert write_queries(writer_of(shop), wanted) == {"p8": "<b>lamp</b>"}
+    assert write(shop, wanted) == {"p8": "<b>lamp</b>"}
     failures = shop.rows().set_index("text_hash")["failure"]
     assert failures.notna().sum() == 8 and {"refusal", "query out of range"} < set(failures.dropna())
-    assert write_queries(writer_of(shop), wanted) == {"p8": "<b>lamp</b>"} and len(server.bill) == 9
+    assert write(shop, wanted) == {"p8": "<b>lamp</b>"} and len(server.bill) == 9
     check_books(server, shop)
 
 
@@ -66,28 +70,30 @@ def test_a_batch_that_nobody_waited_for_is_read_as_queries_by_a_desk_that_grades
 
     server.polls_to_end = 2
     with pytest.raises(KeyboardInterrupt):
-        write_queries(writer_of(make_shop(sleep=stop)), products(12))
+        write(make_shop(sleep=stop), products(12))
     graded = make_shop().grade(pairs_of(12, "other"))
     assert graded["grade"].notna().all()
     shop = make_shop()
-    written = write_queries(writer_of(shop), products(12))
+    written = write(shop, products(12))
     assert len(written) == 12 and all(text.startswith("because of ") for text in written.values())
     assert len(server.requests("POST", CREATE)) == 2 and not server.bought_twice()
     check_books(server, shop)
 
 
 def test_the_budget_holds_for_queries_and_grades_together(server: StandIn, make_shop: MakeShop) -> None:
-    writer = writer_of(make_shop(budget=0.0))
-    assert write_queries(writer, products(5)) == {} and writer.unanswered.startswith("over budget") and not server.bill
+    poor = make_shop(budget=0.0)
+    written, why = write_queries(writer_of(poor), products(5), poor.ledger, poor.entry)
+    assert written == {} and why.startswith("over budget") and not server.bill
     shop = make_shop()
     shop.grade(pairs_of(20))
-    poor = writer_of(make_shop(budget=shop.usd() + 1e-9))
-    assert write_queries(poor, products(12)) == {} and poor.unanswered.startswith("over budget: 12 more requests to claude_queries")
+    poor = make_shop(budget=shop.usd() + 1e-9)
+    written, why = write_queries(writer_of(poor), products(12), poor.ledger, poor.entry)
+    assert written == {} and why.startswith("over budget: 12 more requests to claude_queries")
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_hostile_product_stays_in_its_block(name: str) -> None:
-    message = QueryPrompt().params("", PRODUCTS[name], HAIKU, 100, "low")["messages"][0]["content"]
+    message = QueryPrompt().params("", PRODUCTS[name], HAIKU)["messages"][0]["content"]
     assert message.count(OPEN) == message.count(CLOSE) == 1
     block = message.split(OPEN)[1].split(CLOSE)[0]
     data = json.loads(block)

@@ -1,8 +1,8 @@
 """Engagement of the demo shop: what shoppers did with rankings of an imperfect engine.
 
-Each query is shown in a few variants of a noisy ranking (so that a product is seen at different ranks). A shopper looks
-at rank r with probability 1 / r^eta and clicks what was looked at with a probability that depends on relevance only
-(the position-based click model: Richardson et al. 2007; Craswell et al. 2008).
+Each query is shown in a few variants of a noisy ranking (so that a product is seen at different ranks). A shopper looks at rank r with
+probability 1 / r^eta and clicks what was looked at with a probability that depends on relevance only (the position-based click model:
+Richardson et al. 2007; Craswell et al. 2008).
 """
 
 import numpy as np

@@ -1,12 +1,11 @@
-"""Products of the demo shop: typed codes first (a few bytes each), texts afterwards, chunk by chunk.
+"""Products of the demo shop: what they are first (a few pointers each), texts afterwards, chunk by chunk.
 
-`Stock` holds every product as integer codes, ordered by type, so that the products of a type are one slice. Titles look
-like a real shop's: brand often first and sometimes missing, a model name, attributes in the catalog's words and any
-order, marketing words, and mentions of other things ("works with ...", "... not included") that mislead a word match.
+Titles look like a real shop's: brand often first and sometimes missing, a model name, attributes in the catalog's words and any order,
+marketing words, and mentions of other things ("works with ...", "... not included") that mislead a word match.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,115 +27,100 @@ LISTS = {"category_path": pa.list_(pa.string()), "attributes": pa.map_(pa.string
 SCHEMA = pa.schema({**TEXTS, **LISTS, "price_cents": pa.int64()})
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """All products as codes, ordered by type; ids are shuffled, so that they say nothing about types."""
+class Stock(NamedTuple):
+    """All products, ordered by type; ids are shuffled, so that they say nothing about types."""
 
     types: tuple[ProductType, ...]
-    keys: tuple[tuple[str, ...], ...]  # attribute keys of each type, slot by slot; slot 0 is always `brand`
-    code_of: dict[str, int]  # code of each value, over all attributes
-    names: tuple[str, ...]  # values by code
-    numbers: NDArray[np.int64]  # number in the id of each product, shape (n,)
-    type_of: NDArray[np.int64]  # type index of each product, ascending, shape (n,)
-    codes: NDArray[np.int16]  # value codes, shape (n, slots); -1 = no such attribute
+    place: dict[str, int]  # of each type in `types`, by name
     starts: NDArray[np.int64]  # where each type begins, shape (types + 1,)
+    type_of: NDArray[np.int64]  # type of each product, ascending, shape (n,)
+    ids: NDArray[np.object_]  # shape (n,)
+    values: NDArray[np.object_]  # the brand, then the type's attributes, shape (n, slots); None = no such attribute
+
+    def rows(self, kind: int) -> NDArray[np.int64]:
+        """Where the products of a type stand."""
+        return np.arange(self.starts[kind], self.starts[kind + 1])
 
     def off(self, kind: int, wanted: dict[str, str]) -> NDArray[np.int64]:
         """How many wanted attributes each product of a type lacks or has otherwise, shape (products of the type,)."""
-        rows, keys = self.codes[self.starts[kind] : self.starts[kind + 1]], self.keys[kind]
+        rows, keys = self.values[self.starts[kind] : self.starts[kind + 1]], ("brand", *self.types[kind].attributes)
         off = np.zeros(len(rows), dtype=np.int64)
         for key, value in wanted.items():
-            off += (rows[:, keys.index(key)] != self.code_of[value]) if key in keys else 1
+            off += (rows[:, keys.index(key)] != value) if key in keys else 1
         return off
 
     def attributes(self, row: int) -> dict[str, str]:
-        """Canonical attributes of a product."""
-        slots = zip(self.keys[self.type_of[row]], self.codes[row].tolist(), strict=False)
-        return {key: self.names[code] for key, code in slots if code >= 0}
-
-    def product_id(self, row: int) -> str:
-        """The id of a product."""
-        return f"p{self.numbers[row]:07d}"
+        """What a product is like."""
+        pairs = zip(("brand", *self.types[self.type_of[row]].attributes), self.values[row], strict=False)
+        return {key: value for key, value in pairs if value is not None}
 
 
 def draw_stock(vocabulary: Vocabulary, products: int, rng: np.random.Generator) -> Stock:
     """Draw what the shop sells: types evenly with some spread, brands and values with a mild Zipf."""
     types = tuple(vocabulary.types.values())
-    keys = tuple(("brand", *kind.attributes) for kind in types)
     weights = rng.uniform(0.6, 1.6, len(types))
     type_of = np.sort(rng.choice(len(types), products, p=weights / weights.sum()))
     starts = np.searchsorted(type_of, np.arange(len(types) + 1))
-    code_of: dict[str, int] = {}
-    codes = np.full((products, max(map(len, keys))), -1, dtype=np.int16)
+    values = np.full((products, 1 + max(len(kind.attributes) for kind in types)), None, dtype=object)
     for number, kind in enumerate(types):
-        block = codes[starts[number] : starts[number + 1]]
+        block = values[starts[number] : starts[number + 1]]
         turn = number % len(kind.brands)  # every type has another leading brand
-        for slot, values in enumerate([(*kind.brands[turn:], *kind.brands[:turn]), *kind.attributes.values()]):
-            known = np.array([code_of.setdefault(value, len(code_of)) for value in values])
-            share = 1.0 / np.arange(1, len(known) + 1) ** 0.4
-            block[:, slot] = rng.choice(known, len(block), p=share / share.sum())
-        block[rng.random(len(block)) < UNBRANDED_SHARE, 0] = -1
-    return Stock(types, keys, code_of, tuple(code_of), rng.permutation(products), type_of, codes, starts)
+        for slot, options in enumerate([(*kind.brands[turn:], *kind.brands[:turn]), *kind.attributes.values()]):
+            share = 1.0 / np.arange(1, len(options) + 1) ** 0.4
+            block[:, slot] = rng.choice(np.array(options, dtype=object), len(block), p=share / share.sum())
+        block[rng.random(len(block)) < UNBRANDED_SHARE, 0] = None
+    ids = np.array([f"p{number:07d}" for number in rng.permutation(products)], dtype=object)
+    return Stock(types, {kind.name: place for place, kind in enumerate(types)}, starts, type_of, ids, values)
 
 
-class Writer:
-    """Writes the texts of products from attributes and uniform draws."""
+def write_products(vocabulary: Vocabulary, stock: Stock, rows: range, rng: np.random.Generator) -> pa.Table:
+    """A table with the columns of `SCHEMA`, for some products."""
+    draws, products = rng.random((len(rows), 25)).tolist(), []
+    for row, draw in zip(rows, draws, strict=True):
+        kind, attributes = stock.types[stock.type_of[row]], stock.attributes(row)
+        low, high = kind.price
+        facts = ", ".join(f"{key} {value}" for key, value in attributes.items() if key != "brand")
+        products.append(
+            {
+                "product_id": stock.ids[row],
+                "title": _title(vocabulary, kind, attributes, draw),
+                "brand": attributes.get("brand"),
+                "description": f"{_pick(kind.titles, draw[1])} from our {kind.family} range: {facts}.",
+                "category_path": [kind.category, kind.family, kind.name],
+                "attributes": list(attributes.items()),
+                "price_cents": round(low * (high / low) ** draw[24]) * 100 - 1,
+            }
+        )
+    return pa.Table.from_pylist(products, schema=SCHEMA)
 
-    def __init__(self, vocabulary: Vocabulary, stock: Stock) -> None:
-        self._vocabulary = vocabulary
-        self._stock = stock
-        self._forms = {name: vocabulary.forms(name, "title") for name in stock.names}
-        self._mentions = {
-            kind.name: tuple(vocabulary.types[other].titles[0] for other in sorted(kind.swaps | kind.complements)) or ("gift card",)
-            for kind in stock.types
-        }
 
-    def write(self, rows: range, rng: np.random.Generator) -> pa.Table:
-        """A table with the columns of `SCHEMA`, for some products."""
-        draws, products = rng.random((len(rows), 25)).tolist(), []
-        for row, draw in zip(rows, draws, strict=True):
-            kind, attributes = self._stock.types[self._stock.type_of[row]], self._stock.attributes(row)
-            low, high = kind.price
-            facts = ", ".join(f"{key} {value}" for key, value in attributes.items() if key != "brand")
-            products.append(
-                {
-                    "product_id": self._stock.product_id(row),
-                    "title": self._title(kind, attributes, draw),
-                    "brand": attributes.get("brand"),
-                    "description": f"{_pick(kind.titles, draw[1])} from our {kind.family} range: {facts}.",
-                    "category_path": [kind.category, kind.family, kind.name],
-                    "attributes": list(attributes.items()),
-                    "price_cents": round(low * (high / low) ** draw[24]) * 100 - 1,
-                }
-            )
-        return pa.Table.from_pylist(products, schema=SCHEMA)
-
-    def _title(self, kind: ProductType, attributes: dict[str, str], draw: list[float]) -> str:
-        """A title; of the uniform numbers in `draw`, the first 24, each is used for one decision."""
-        term = _pick(kind.titles, draw[0])
-        if "fits" in attributes and kind.part_of is not None:
-            main = _pick(self._vocabulary.types[kind.part_of].titles, draw[1])
-            term = f"{term} {_pick(FITS, draw[2]).format(attributes['fits'], main)}"
-        shown = [
-            _pick(self._forms[value], draw[10 + slot])
-            for slot, (key, value) in enumerate(attributes.items())
-            if key not in ("brand", "fits") and draw[17 + slot] < SHOWN_ATTRIBUTE_SHARE
-        ]
-        cut = int(draw[3] * (len(shown) + 1)) if draw[4] < 0.5 else 0
-        if draw[4] > 0.8:
-            shown.reverse()
-        head = []
-        if "brand" in attributes and draw[5] >= HIDDEN_BRAND_SHARE:
-            head.append(attributes["brand"])
-        if draw[6] < MODEL_SHARE:
-            head.append(f"{_pick(MODELS, draw[6] / MODEL_SHARE)} {int(draw[7] * 90 + 10) * 10}")
-        if draw[8] < MARKETING_SHARE:
-            head.insert(0 if draw[8] < 0.15 else len(head), _pick(self._vocabulary.marketing, draw[8] / MARKETING_SHARE))
-        tail = shown[cut:]
-        if draw[9] < MENTION_SHARE:
-            tail.append(_pick(MENTIONS, draw[7]).format(_pick(self._mentions[kind.name], draw[9] / MENTION_SHARE)))
-        joint = ", " if draw[3] < 0.5 else " - " if draw[3] < 0.7 else " "
-        return joint.join([" ".join([*head, *shown[:cut], term]), *tail])
+def _title(vocabulary: Vocabulary, kind: ProductType, attributes: dict[str, str], draw: list[float]) -> str:
+    """A title; of the uniform numbers in `draw`, the first 24, each is used for one decision."""
+    term = _pick(kind.titles, draw[0])
+    if "fits" in attributes and kind.part_of is not None:
+        main = _pick(vocabulary.types[kind.part_of].titles, draw[1])
+        term = f"{term} {_pick(FITS, draw[2]).format(attributes['fits'], main)}"
+    shown = [
+        _pick(vocabulary.forms(value, "title"), draw[10 + slot])
+        for slot, (key, value) in enumerate(attributes.items())
+        if key not in ("brand", "fits") and draw[17 + slot] < SHOWN_ATTRIBUTE_SHARE
+    ]
+    cut = int(draw[3] * (len(shown) + 1)) if draw[4] < 0.5 else 0
+    if draw[4] > 0.8:
+        shown.reverse()
+    head = []
+    if "brand" in attributes and draw[5] >= HIDDEN_BRAND_SHARE:
+        head.append(attributes["brand"])
+    if draw[6] < MODEL_SHARE:
+        head.append(f"{_pick(MODELS, draw[6] / MODEL_SHARE)} {int(draw[7] * 90 + 10) * 10}")
+    if draw[8] < MARKETING_SHARE:
+        head.insert(0 if draw[8] < 0.15 else len(head), _pick(vocabulary.marketing, draw[8] / MARKETING_SHARE))
+    tail = shown[cut:]
+    if draw[9] < MENTION_SHARE:
+        others = [vocabulary.types[other].titles[0] for other in sorted(kind.swaps | kind.complements)] or ["gift card"]
+        tail.append(_pick(MENTIONS, draw[7]).format(_pick(others, draw[9] / MENTION_SHARE)))
+    joint = ", " if draw[3] < 0.5 else " - " if draw[3] < 0.7 else " "
+    return joint.join([" ".join([*head, *shown[:cut], term]), *tail])
 
 
 def _pick(options: Sequence[str], draw: float) -> str:

@@ -1,12 +1,12 @@
 """Human judgments of the demo shop: which pairs are judged, and how reliably.
 
-A judged pool looks like one of ESCI: mostly exact products, then substitutes (one attribute off, or another type that
-stands in), complements, and irrelevant products that look alike (types that share words, the same type with more than
-one attribute off, other things of a brand). One human errs rarely; on a small share of the queries three humans judge,
-each less reliably, and the grade is their majority, or the median where all three differ.
+A judged pool looks like one of ESCI: mostly exact products, then substitutes (one attribute off, or another type that stands in),
+complements, and irrelevant products that look alike (types that share words, the same type with more than one attribute off, other things
+of a brand). One human errs rarely; on a small share of the queries three humans judge, each less reliably, and their median is the grade.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,41 +28,36 @@ PANEL_SIZE = 3
 Rows = NDArray[np.int64]
 
 
-class Pools:
-    """Finds the pool of a query through slices by type; cost does not depend on how many types the shop has."""
+def draw_pools(stock: Stock, queries: Sequence[Query], rng: np.random.Generator) -> list[Rows]:
+    """Rows of the stock to show or judge for each query, shape (at most 40,), the target first, none twice."""
+    alike = _alike_types(stock)
+    return [_pool(stock, query, alike[query.kind], rng) for query in queries]
 
-    def __init__(self, stock: Stock) -> None:
-        self._stock = stock
-        self._number = {kind.name: number for number, kind in enumerate(stock.types)}
-        self._alike = _alike_types(stock)
 
-    def pool(self, query: Query, rng: np.random.Generator) -> Rows:
-        """Rows of the stock to show or judge for a query, shape (at most 40,), the target first, none twice."""
-        kind = self._stock.types[query.kind]
-        off = self._stock.off(query.kind, query.wanted)
-        own = np.arange(len(off)) + self._stock.starts[query.kind]
-        exact = own[(off == 0) & (own != query.target)]
-        swaps = [self._some(self._number[name], POOL_SUBSTITUTE, rng, query.wanted) for name in sorted(kind.swaps)]
-        goes_with = [self._some(self._number[name], POOL_COMPLEMENT, rng) for name in sorted(kind.complements)]
-        alike = [self._some(number, POOL_ALIKE, rng) for number in self._alike[query.kind]]
-        picked = [
-            np.array([query.target]),
-            _sample([exact], POOL_EXACT - 1, rng),
-            _sample([_sample([own[off == 1]], POOL_SUBSTITUTE, rng), *swaps], POOL_SUBSTITUTE, rng),
-            _sample(goes_with, POOL_COMPLEMENT, rng),
-            _sample([_sample([own[off > 1]], POOL_ALIKE // 2, rng), _sample(alike, POOL_ALIKE, rng)], POOL_ALIKE, rng),
-            rng.integers(len(self._stock.codes), size=POOL_RANDOM),
-        ]
-        rows = np.array(list(dict.fromkeys(np.concatenate(picked).tolist())))
-        rest = np.setdiff1d(own[off > 0], rows)  # what an engine would show next: of the type, but off
-        return np.concatenate([rows, _sample([rest], POOL_SIZE - len(rows), rng)])
+def _pool(stock: Stock, query: Query, alike: list[int], rng: np.random.Generator) -> Rows:
+    """One pool, through slices by type: what it costs does not depend on how many types the shop has."""
+    kind, own, off = stock.types[query.kind], stock.rows(query.kind), stock.off(query.kind, query.wanted)
+    swaps = [stock.place[name] for name in sorted(kind.swaps)]
+    exact_swaps = [_sample([stock.rows(swap)[stock.off(swap, query.wanted) == 0]], POOL_SUBSTITUTE, rng) for swap in swaps]
+    goes_with = [_some(stock, stock.place[name], POOL_COMPLEMENT, rng) for name in sorted(kind.complements)]
+    looks_alike = [_some(stock, other, POOL_ALIKE, rng) for other in alike]
+    picked = [
+        np.array([query.target]),
+        _sample([own[(off == 0) & (own != query.target)]], POOL_EXACT - 1, rng),
+        _sample([_sample([own[off == 1]], POOL_SUBSTITUTE, rng), *exact_swaps], POOL_SUBSTITUTE, rng),
+        _sample(goes_with, POOL_COMPLEMENT, rng),
+        _sample([_sample([own[off > 1]], POOL_ALIKE // 2, rng), _sample(looks_alike, POOL_ALIKE, rng)], POOL_ALIKE, rng),
+        rng.integers(len(stock.type_of), size=POOL_RANDOM),
+    ]
+    rows = np.array(list(dict.fromkeys(np.concatenate(picked).tolist())))
+    rest = np.setdiff1d(own[off > 0], rows)  # what an engine would show next: of the type, but off
+    return np.concatenate([rows, _sample([rest], POOL_SIZE - len(rows), rng)])
 
-    def _some(self, kind: int, count: int, rng: np.random.Generator, wanted: dict[str, str] | None = None) -> Rows:
-        """Up to `count` random rows of a type, with everything that is wanted."""
-        first, last = self._stock.starts[kind : kind + 2]
-        if wanted is not None:
-            return _sample([np.flatnonzero(self._stock.off(kind, wanted) == 0) + first], count, rng)
-        return np.unique(rng.integers(first, last, size=count if last > first else 0))
+
+def _some(stock: Stock, kind: int, count: int, rng: np.random.Generator) -> Rows:
+    """At most `count` random rows of a type."""
+    rows = stock.rows(kind)
+    return np.unique(rng.choice(rows, count if len(rows) else 0))
 
 
 def rate(
@@ -90,7 +85,7 @@ def _err(truth: Rows, chance: NDArray[np.float64], rng: np.random.Generator) -> 
 
 def _alike_types(stock: Stock) -> list[list[int]]:
     """For each type the four unrelated types that share most words with it (in any order, in any category)."""
-    words = [sorted({word for name in (*kind.titles, *kind.ask, *kind.slang) for word in name.lower().split()}) for kind in stock.types]
+    words = [sorted({*" ".join([*kind.titles, *kind.ask, *kind.slang]).lower().split()}) for kind in stock.types]
     owners = defaultdict(list)
     for number, own in enumerate(words):
         for word in own:
@@ -101,9 +96,8 @@ def _alike_types(stock: Stock) -> list[list[int]]:
         for word in own:
             for other in owners[word]:
                 shared[other] += 1.0 / len(owners[word])
-        near = {kind.name, *kind.swaps, *kind.complements}
-        others = [other for other in shared if stock.types[other].name not in near]
-        alike.append(sorted(others, key=lambda other: (-shared[other], other))[:4])
+        near = {stock.place[name] for name in (kind.name, *kind.swaps, *kind.complements)}
+        alike.append(sorted(shared.keys() - near, key=lambda other: (-shared[other], other))[:4])
     return alike
 
 

@@ -1,9 +1,9 @@
 """The truth of the demo shop: the grade of any (query, product) pair, from attributes alone.
 
-A query's hidden intent is a JSON object: `type` (the product type meant), `wanted` (attribute: value), `hard` (wanted
-keys that admit no substitute, such as what an accessory fits), `swaps` and `complements` (product types that may stand
-in for the type, or go with it) and `pairing` (what a complement must agree with, if it has the attribute at all).
-With `off` = wanted attributes that the product lacks or has otherwise, plus 1 if its type is a mere swap:
+A query's hidden intent is a JSON object: `type` (the product type meant), `wanted` (attribute: value), `hard` (wanted keys that admit no
+substitute, such as what an accessory fits), `swaps` and `complements` (product types that may stand in for the type, or go with it) and
+`pairing` (what a complement must agree with, if it has the attribute at all). With `off` = wanted attributes that the product lacks or
+has otherwise, plus 1 if its type is a mere swap:
 
     same type or swap, a hard attribute off      0 irrelevant
     same type or swap, off = 0 / 1 / more        4 exact / 2 substitute / 0 irrelevant
@@ -21,12 +21,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from whetstone.catalog.demo.queries import Query, intent_of
-from whetstone.catalog.demo.vocabulary import load_vocabulary
+from whetstone.catalog.demo.vocabulary import ProductType, load_vocabulary
 from whetstone.platform.errors import WhetstoneError
 
 MOST_CATEGORIES = 1_000  # of a shop: relations to types that it does not have don't matter here
 GRADES = IRRELEVANT, COMPLEMENT, SUBSTITUTE, EXACT = 0, 1, 2, 4
+
+
+def intent_of(kind: ProductType, wanted: Mapping[str, str], text: str = "", spelt: str = "") -> dict[str, Any]:
+    """The hidden intent of a query for this type, with its text and how that was meant."""
+    # A charger for brand X goes with things of X; a thing of X goes with accessories that fit X.
+    agreeing = {"fits": "brand"} if "fits" in wanted else {"brand": "fits"} if kind.part_of is None else {}
+    return {
+        "type": kind.name,
+        "wanted": wanted,
+        "hard": [key for key in wanted if key == "fits"],
+        "swaps": sorted(kind.swaps),
+        "complements": sorted(kind.complements),
+        "pairing": {there: wanted[here] for here, there in agreeing.items() if here in wanted},
+        "spelt": spelt,
+        "is_misspelt": text != spelt,
+    }
+
+
+def as_json(intent: Mapping[str, Any]) -> str:
+    """An intent as truth.parquet holds it."""
+    return json.dumps(intent, ensure_ascii=False, sort_keys=True)
 
 
 def grade(intent: Mapping[str, Any], kind: str, attributes: Mapping[str, str]) -> int:
@@ -65,6 +85,5 @@ def intents_of(queries: pd.DataFrame) -> pd.DataFrame:
     for query, facts in zip(queries["query_id"], map(json.loads, queries["facts"]), strict=True):
         if facts["type"] not in kinds:
             raise WhetstoneError(f"demo truth: query {query!r} was made for a {facts['type']!r}, which no demo shop sells")
-        intent = intent_of(Query("", 0, facts["wanted"], 0, ""), kinds[facts["type"]])
-        rows.append((query, json.dumps(intent, ensure_ascii=False, sort_keys=True)))
+        rows.append((query, as_json(intent_of(kinds[facts["type"]], facts["wanted"]))))
     return pd.DataFrame(rows, columns=["query_id", "intent"])

@@ -1,16 +1,14 @@
 """The demo shop's vocabulary: categories, product types, attributes, and two names for everything (catalog, shopper).
 
-The hand-written part lies in `values.yml` and three files of categories. Categories beyond it are derived: generation
-g of a category sells the same kinds of thing for another line of customers ("Marine Robot Vacuum"), with coined brands
-and slang of its own. The vocabulary does not depend on the seed of a shop, only on the number of categories.
+The hand-written part lies in `values.yml` and three files of categories. Categories beyond it are derived: generation g of a category
+sells the same kinds of thing for another line of customers ("Marine Robot Vacuum"), with coined brands and slang of its own.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -25,8 +23,7 @@ BRANDS_PER_CATEGORY = 8
 LARGEST_SMALL_UNIT = 9_999.0  # nobody writes 200000 g
 
 
-@dataclass(frozen=True, slots=True)
-class ProductType:
+class ProductType(NamedTuple):
     """One kind of thing the shop sells; `attributes` maps a key to its values, `part_of` names what it is made for."""
 
     name: str
@@ -43,8 +40,7 @@ class ProductType:
     price: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
+class Vocabulary(NamedTuple):
     """A shop's product types in category order, and the forms of every attribute value."""
 
     types: Mapping[str, ProductType]
@@ -54,10 +50,7 @@ class Vocabulary:
     units: Mapping[str, Mapping[str, Any]]
 
     def forms(self, value: str, side: str) -> Sequence[str]:
-        """All ways to write a value such as "black" or "1.5 L" on a side: "title" for the catalog's, "ask" for the shoppers'.
-
-        Numbers with a known unit are also written in the smaller unit.
-        """
+        """All ways to write a value such as "black" or "1.5 L" (in its smaller unit, too), on side "title" or "ask"."""
         if value in self.words:
             return self.words[value][side]
         number, _, unit = value.partition(" ")
@@ -79,10 +72,7 @@ def coin(name: str, count: int) -> tuple[str, ...]:
 
 @cache
 def load_vocabulary(categories: int) -> Vocabulary:
-    """The vocabulary of a shop with this many categories; those beyond the hand-written ones are derived.
-
-    Relations to types of categories that the shop does not have are left out.
-    """
+    """The vocabulary of a shop with this many categories, without relations to types that it doesn't have."""
     common = _read("values.yml")
     written = {spec["name"]: spec for file in FILES for spec in _read(file)}
     places = [divmod(number, len(common["order"])) for number in range(categories)]
@@ -96,9 +86,9 @@ def load_vocabulary(categories: int) -> Vocabulary:
             has = {key: common["sets"][values] if isinstance(values, str) else values for key, values in entry["has"].items()}
             if "part_of" in entry:
                 has["fits"] = spec["brands"]
-            fields = {field: entry[field] for field in ("family", "titles", "ask", "slang", "price")}
-            fields |= {"name": name, "category": spec["name"], "brands": spec["brands"], "part_of": entry.get("part_of")}
-            types[name] = ProductType(**fields, attributes=has, swaps=swaps[name], complements=goes_with[name] - swaps[name])
+            fields = {"name": name, "category": spec["name"], "brands": spec["brands"], "part_of": None, "attributes": has}
+            fields |= {field: value for field, value in entry.items() if field in ProductType._fields}
+            types[name] = ProductType(**fields, swaps=swaps[name], complements=goes_with[name] - swaps[name])
     return Vocabulary(types, common["marketing"], common["wrappers"], common["words"], common["units"])
 
 

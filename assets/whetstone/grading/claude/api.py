@@ -1,22 +1,30 @@
 """Anthropic's API as the purchase protocol sees it: the SDK's client, and what each of its errors means for money.
 
-Reading (list, poll, results, counting) is retried by the SDK with back-off. `create_batch` is sent exactly once: a batch that was
+Reading (list, poll, results, counting) is retried by the SDK with back-off. `create_batch` and `message` are sent exactly once: what was
 answered with an error may have been accepted all the same, and sending it again would buy it twice.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from itertools import takewhile
+from typing import Any
 
 import anthropic
 from anthropic.types import Message
+from anthropic.types.messages import MessageBatch
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.printable import printable
 
-RETRIES = 4
 PAGE = 100
+MENDS = {
+    0: "check the network and ANTHROPIC_BASE_URL",
+    401: "check ANTHROPIC_API_KEY",
+    403: "the key may not do this",
+    404: "check the names in WHETSTONE_CLAUDE_SMALL and WHETSTONE_CLAUDE_LARGE",
+    429: "it asks for a pause",
+}
 
 
 class Rejected(WhetstoneError):
@@ -32,30 +40,20 @@ class Rejected(WhetstoneError):
         return self.status in (400, 413, 422) and not is_about_account(str(self))
 
 
-class Busy(WhetstoneError):
-    """The request was refused for now (rate limit): nothing was bought; `wait_s` is the pause that the server asks for."""
+class Busy(Rejected):
+    """The request was refused for now (rate limit); `wait_s` is the pause that the server asks for."""
 
-    def __init__(self, words: str, wait_s: float | None) -> None:
-        super().__init__(words)
-        self.wait_s = wait_s
+    wait_s: float | None = None
 
 
 class InDoubt(WhetstoneError):
     """Nobody knows whether the request was accepted (server error, time-out, cut connection)."""
 
 
-class Batch(NamedTuple):
-    """A batch of the account: how many requests it holds, whether its results are there."""
-
-    batch_id: str
-    size: int
-    is_ended: bool
-
-
 class Api:
     """The account that pays. The key stands in the client's headers and nowhere else."""
 
-    def __init__(self, key: str, base_url: str | None = None, *, timeout_s: float = 600.0, retries: int = RETRIES) -> None:
+    def __init__(self, key: str, base_url: str | None = None, *, timeout_s: float = 600.0, retries: int = 4) -> None:
         if not key.isascii() or not key.isprintable() or " " in key:  # the transport would print it into its error
             raise WhetstoneError("ANTHROPIC_API_KEY has a blank, a line end or another character that no key has; copy it again")
         self._client = anthropic.Anthropic(api_key=key, base_url=base_url, timeout=timeout_s, max_retries=retries)
@@ -64,25 +62,19 @@ class Api:
     def __repr__(self) -> str:
         return f"Api({self._client.base_url!r})"
 
-    def newest_batch(self) -> str | None:
-        """The account's newest batch; every batch that is made from now on is newer."""
+    def batches(self) -> Iterator[MessageBatch]:
+        """All batches of the account, newest first."""
         with _explained("list its batches"):
-            return next((batch.id for batch in self._client.messages.batches.list(limit=1)), None)
+            yield from self._client.messages.batches.list(limit=PAGE)
 
-    def batches_after(self, mark: str | None) -> list[Batch]:
+    def batches_after(self, mark: str | None) -> list[MessageBatch]:
         """All batches newer than `mark` (None: all there are), oldest first."""
-        found: list[Batch] = []
-        with _explained("list its batches"):
-            for batch in self._client.messages.batches.list(limit=PAGE):
-                if batch.id == mark:
-                    break
-                found.append(_batch(batch))
-        return found[::-1]
+        return list(takewhile(lambda batch: batch.id != mark, self.batches()))[::-1]
 
-    def batch(self, batch_id: str) -> Batch:
-        """How far a batch is; `Rejected` if the account hasn't it."""
+    def is_ended(self, batch_id: str) -> bool:
+        """Whether the results of a batch are there; `Rejected` if the account hasn't it."""
         with _explained(f"look at batch {batch_id}"):
-            return _batch(self._client.messages.batches.retrieve(batch_id))
+            return self._client.messages.batches.retrieve(batch_id).processing_status == "ended"
 
     def results(self, batch_id: str) -> Iterator[Any]:
         """The results of an ended batch as the server gives them: in any order, perhaps twice, with `custom_id` and `result`.
@@ -112,24 +104,14 @@ class Api:
 
     def count_tokens(self, params: dict[str, Any]) -> int:
         """Input tokens of a request, counted by the server; costs nothing."""
-        counted = {name: params[name] for name in ("model", "system", "messages", "output_config") if name in params}
         with _explained("count tokens"):
+            counted = {name: value for name, value in params.items() if name != "max_tokens"}
             return int(self._client.messages.count_tokens(**counted).input_tokens)
 
 
-@contextmanager
-def _explained(doing: str, *, is_paid: bool = False) -> Iterator[None]:
-    """Turns the SDK's errors into ours, in words and without a request's headers."""
-    try:
-        yield
-    except anthropic.APIError as error:
-        raise _meaning(error, doing, is_paid) from None
-
-
-def _batch(batch: Any) -> Batch:
-    counts = batch.request_counts
-    size = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-    return Batch(batch.id, size, batch.processing_status == "ended")
+def size_of(batch: MessageBatch) -> int:
+    """How many requests a batch holds."""
+    return sum(batch.request_counts.model_dump().values())
 
 
 def is_about_account(words: str) -> bool:
@@ -142,6 +124,15 @@ def in_words(text: str) -> str:
     return printable(re.sub(r"sk-[\w-]{8,}", "sk-...", text), 300)
 
 
+@contextmanager
+def _explained(doing: str, *, is_paid: bool = False) -> Iterator[None]:
+    """Turns the SDK's errors into ours, in words and without a request's headers."""
+    try:
+        yield
+    except anthropic.APIError as error:
+        raise _meaning(error, doing, is_paid) from None
+
+
 def _meaning(error: anthropic.APIError, doing: str, is_paid: bool) -> WhetstoneError:
     """What an error means; of a request that costs money only statuses that refuse it say that nothing was accepted."""
     status = error.status_code if isinstance(error, anthropic.APIStatusError) else 0
@@ -150,15 +141,7 @@ def _meaning(error: anthropic.APIError, doing: str, is_paid: bool) -> WhetstoneE
     if not is_paid:
         return Rejected(words, status) if status in (404, 410) else WhetstoneError(words)
     if isinstance(error, anthropic.APIStatusError) and status == 429:
-        wait = error.response.headers.get("retry-after", "")
-        return Busy(words, float(wait) if wait.replace(".", "", 1).isdecimal() else None)
+        busy, wait = Busy(words, status), error.response.headers.get("retry-after", "")
+        busy.wait_s = float(wait) if wait.replace(".", "", 1).isdecimal() else None
+        return busy
     return Rejected(words, status) if 400 <= status < 500 and status != 408 else InDoubt(words)
-
-
-MENDS = {
-    0: "check the network and ANTHROPIC_BASE_URL",
-    401: "check ANTHROPIC_API_KEY",
-    403: "the key may not do this",
-    404: "check the names in WHETSTONE_CLAUDE_SMALL and WHETSTONE_CLAUDE_LARGE",
-    429: "it asks for a pause",
-}

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
@@ -30,33 +31,6 @@ import pandas as pd
 
 from whetstone.grading.ledger import IDENTITY, Entry, Ledger
 
-DDL = """
--- one row per request that was about to be sent
-create table if not exists ledger.requests (
-    request varchar not null,
-    intent varchar not null,
-    key varchar not null,
-    query_hash varchar not null,
-    text_hash varchar not null,
-    guideline_version varchar not null,
-    annotator varchar not null,
-    annotator_version varchar not null,
-    at_most_usd double not null,
-    build varchar not null,
-    category varchar,
-    day date not null,
-);
-
--- one row per thing that happened to an intent; `terms` are how its answers are read and priced
-create table if not exists ledger.events (
-    intent varchar not null,
-    event varchar not null,
-    batch_id varchar,
-    terms varchar,
-    sequence bigint not null,
-);
-"""
-OWED = ("intended", "asking", "sent", "missing", "gone")
 _EVENT = """
 insert into ledger.events
 select $intent, $event, $batch_id, $terms, (select coalesce(max(sequence), 0) + 1 from ledger.events)
@@ -91,7 +65,7 @@ final as (
     select build, category, cost_usd as usd, false as is_owed from ledger.grades where request != key
     union all
     select build, category, at_most_usd as usd, true as is_owed from unanswered
-    where event in {OWED} or (event = 'in_doubt' and place = 1)
+    where event in ('intended', 'asking', 'sent', 'missing', 'gone') or (event = 'in_doubt' and place = 1)
 )
 
 select
@@ -123,55 +97,39 @@ class Intent(NamedTuple):
 
 
 class Intents:
-    """The journal of one ledger."""
+    """The journal of one ledger, for the build of an `entry` that may spend its `limits`."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, entry: Entry, limits: Limits) -> None:
+        self._ledger, self.entry, self.limits = ledger, entry, limits
         ledger.create()
-        ledger.create(DDL)
 
     def intend(
-        self,
-        wanted: pd.DataFrame,
-        at_most_usd: Sequence[float],
-        state: str,
-        mark: str | None,
-        terms: dict[str, Any],
-        entry: Entry,
-        limits: Limits,
-        least: int = 1,
+        self, wanted: pd.DataFrame, at_most_usd: Sequence[float], state: str, mark: str | None, terms: dict[str, Any]
     ) -> Intent | None:
-        """Write down as many of the requests, from the first on, as the budget holds; None if it doesn't hold `least`.
+        """Write down as many of the requests, from the first on, as the budget holds; None if it holds none.
 
-        Args:
-            wanted: `IDENTITY` of each request, in the order of their worth, and perhaps its category.
-            at_most_usd: the most that each can cost.
-            state: `intended` (a batch) or `asking` (plain messages).
-            mark: the account's newest batch.
-            terms: how the answers are read and priced, JSON values.
-            entry: the build that pays, and the day.
-            limits: the budget.
-            least: fewer than this are not worth an intent.
+        `wanted` has `IDENTITY` and category of each request, in the order of their worth, and `at_most_usd` what each can cost; `state` is
+        `intended` (a batch, after the account's newest, the `mark`) or `asking` (plain messages).
         """
 
         def write(connection: duckdb.DuckDBPyConnection) -> Intent | None:
-            spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": entry.build}).fetchall())
-            kept = affordable(wanted.get("category"), at_most_usd, spent, limits)
-            if len(kept) < max(1, least):
+            spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": self.entry.build}).fetchall())
+            kept = affordable(wanted["category"].tolist(), at_most_usd, spent, self.limits)
+            if not kept:
                 return None
             name = secrets.token_hex(10)  # by chance: another ledger of the same account must never write the same custom_ids
-            requests = wanted.iloc[kept][IDENTITY].assign(
+            requests = wanted.iloc[kept][[*IDENTITY, "category"]].reset_index(drop=True)
+            requests = requests.assign(
                 request=[f"{name}-{number:06d}" for number in range(len(kept))],
                 intent=name,
                 at_most_usd=[at_most_usd[place] for place in kept],
-                build=entry.build,
-                category=wanted["category"].iloc[kept] if "category" in wanted else None,
-                day=entry.day,
+                build=self.entry.build,
+                day=self.entry.day,
             )
             connection.register("new_requests", requests.astype({"category": "string"}))
             connection.execute("insert into ledger.requests by name select * from new_requests")
             connection.execute(_EVENT, {"intent": name, "event": state, "batch_id": mark, "terms": json.dumps(terms)})
-            return Intent(name, state, None, mark, terms, requests.reset_index(drop=True))
+            return Intent(name, state, None, mark, terms, requests)
 
         return self._ledger.in_turn(write)
 
@@ -182,42 +140,43 @@ class Intents:
 
     def in_state(self, *states: str) -> list[Intent]:
         """The intents whose last event is one of these, oldest first."""
-        found = self._ledger.read(f"select * from ({STATES}) where list_contains($states, event) order by since", {"states": list(states)})
+        columns = "intent, event, batch_id, mark, terms"
+        query = f"select {columns} from ({STATES}) where list_contains($states, event) order by since"
+        found = self._ledger.read(query, {"states": list(states)}).astype(object)
         return [
-            self._intent({str(name): value for name, value in row.items()})
-            for row in found.astype(object).where(found.notna(), None).to_dict("records")
+            Intent(intent, event, batch_id, mark, json.loads(terms), self._requests(intent))
+            for intent, event, batch_id, mark, terms in found.where(found.notna(), None).to_numpy().tolist()
         ]
 
-    def _intent(self, row: dict[str, Any]) -> Intent:
-        requests = self._ledger.read("select * from ledger.requests where intent = $intent order by request", {"intent": row["intent"]})
-        return Intent(row["intent"], row["event"], row["batch_id"], row["mark"], json.loads(row["terms"]), requests)
+    def _requests(self, intent: str) -> pd.DataFrame:
+        return self._ledger.read("select * from ledger.requests where intent = $intent order by request", {"intent": intent})
 
     def known_batches(self) -> set[str]:
         """Batches of the account that are accounted for: ours, and those known to be foreign."""
         ours = f"select batch_id from ({STATES}) where event in ('sent', 'collected', 'gone')"
         return set(self._ledger.read(f"{ours} union select batch_id from ledger.events where event = 'foreign'")["batch_id"])
 
-    def spent(self, entry: Entry) -> pd.DataFrame:
-        """What a build has spent, by category: usd (with what it may still owe), owed_usd."""
-        return self._ledger.read(SPENT, {"build": entry.build})
+    def spent(self) -> pd.DataFrame:
+        """What the build has spent, by category: usd (with what it may still owe), owed_usd."""
+        return self._ledger.read(SPENT, {"build": self.entry.build})
 
 
-def affordable(categories: pd.Series | None, at_most_usd: Sequence[float], spent: dict[str | None, float], limits: Limits) -> list[int]:
+def affordable(
+    categories: Sequence[str | None], at_most_usd: Sequence[float], spent: Mapping[str | None, float], limits: Limits
+) -> list[int]:
     """Positions of the requests that fit into what is left, taken from the first on; one that doesn't fit ends its category.
 
     `spent` are dollars by category of the build so far.
     """
-    left = limits.build_usd - sum(spent.values())
-    left_of = {category: limits.category_usd - usd for category, usd in spent.items()}
+    left, used = limits.build_usd - sum(spent.values()), defaultdict(float, spent)
     kept, ended = [], set()
-    for place, usd in enumerate(at_most_usd):
-        category = None if categories is None else categories.iloc[place]
-        if category in ended or usd > left_of.get(category, limits.category_usd):
+    for place, (category, usd) in enumerate(zip(categories, at_most_usd, strict=True)):
+        if category in ended or used[category] + usd > limits.category_usd:
             ended.add(category)
-            continue
-        if usd > left:
+        elif usd > left:
             break
-        kept.append(place)
-        left -= usd
-        left_of[category] = left_of.get(category, limits.category_usd) - usd
+        else:
+            kept.append(place)
+            left -= usd
+            used[category] += usd
     return kept

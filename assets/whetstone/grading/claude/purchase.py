@@ -20,17 +20,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account
+from whetstone.grading.annotator import ANSWER
+from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account, size_of
 from whetstone.grading.claude.cost import Price, cost_usd, tokens_in
 from whetstone.grading.claude.intents import Intent, Intents, Limits
-from whetstone.grading.claude.prompt import reader
+from whetstone.grading.claude.prompt import read
 from whetstone.grading.ledger import IDENTITY, Entry, Ledger
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import exclusive
+
+if TYPE_CHECKING:
+    from whetstone.grading.claude.annotator import ClaudeAnnotator
 
 LOG = logging.getLogger("whetstone.grading")
 MOST_REQUESTS = 4_000  # of one batch: 256 MB are allowed, and a request's texts may take 60 kB as JSON
@@ -42,23 +46,12 @@ PORTION = 500  # results a transaction
 NO_BUDGET = "over budget: WHETSTONE_BUDGET_USD is 0, so nothing is bought; `whetstone grade --dry-run` says what it would cost"
 
 
-class Buyer(Protocol):
-    """What is asked: the model's requests, and how its answers are read and priced."""
-
-    name: str
-
-    def requests(self, wanted: pd.DataFrame) -> list[dict[str, Any]]:
-        """The parameters of one Messages request for each row (query, text)."""
-
-    def at_most_usd(self, requests: Sequence[dict[str, Any]], is_batch: bool) -> list[float]:
-        """The most that each can cost."""
-
-    def terms(self, is_batch: bool) -> dict[str, Any]:
-        """The prompt's `terms`, `price` (input, output), `is_batch`."""
-
-
 class Desk:
-    """Buys for one build (`entry`), within its limits."""
+    """Buys for one build (`entry`), within its limits.
+
+    Whoever sends holds the file `lock` until what was sent is written; fewer requests than `batch_from` go as plain messages; `poll_s` are
+    the seconds between two looks at a batch, `sleep` is how to wait.
+    """
 
     def __init__(
         self,
@@ -72,27 +65,19 @@ class Desk:
         poll_s: float = 20.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Open for business.
-
-        Whoever sends holds the file `lock` until what was sent is written; fewer requests than `batch_from` go as plain messages; `poll_s`
-        are the seconds between two looks at a batch, `sleep` is how to wait.
-        """
-        self.api, self.entry, self.limits = api, entry, limits
-        self._ledger, self._intents, self._lock = ledger, Intents(ledger), lock
+        self.api, self._ledger, self._intents, self._lock = api, ledger, Intents(ledger, entry, limits), lock
         self._batch_from, self._poll_s, self._sleep = batch_from, poll_s, sleep
 
-    def buy(self, buyer: Buyer, wanted: pd.DataFrame) -> str:
-        """Buy what the ledger lacks of `wanted` (`IDENTITY`, query, text, perhaps category; the most worthwhile first).
+    def buy(self, buyer: ClaudeAnnotator, wanted: pd.DataFrame) -> str:
+        """Buy what the ledger lacks of `wanted` (`IDENTITY`, query, text, category; the most worthwhile first).
 
-        Returns why some of it has no answer, or ''.
-
-        Raises:
-            WhetstoneError: The API refuses, or gives no answer however often it is asked. What was bought is in the ledger.
+        Returns why some of it has no answer, or ''. WhetstoneError: the API refuses, or gives no answer however often it is asked; what was
+        bought is in the ledger.
         """
-        wanted, idle, trouble, short = wanted.drop_duplicates("key"), -1, None, 0
+        idle, short, trouble = -1, 0, None
         while True:
             self.settle(wanted["key"])
-            if not self.limits.build_usd:
+            if not self._intents.limits.build_usd:
                 return NO_BUDGET
             with exclusive(self._lock):
                 self._reconcile()
@@ -102,26 +87,25 @@ class Desk:
                 wanted, idle = left, 0 if len(left) < len(wanted) else idle + 1
                 if wanted.empty:
                     break
-                if idle == ATTEMPTS and trouble:
-                    raise WhetstoneError(f"{buyer.name}: {ATTEMPTS} attempts in vain; run the build again later. {trouble}")
                 if idle == ATTEMPTS:
-                    raise WhetstoneError(
-                        f"{buyer.name}: {len(wanted)} requests expired or failed at the server {ATTEMPTS} times; run the build again later"
-                    )
-                is_batch = len(wanted) >= self._batch_from
-                requests = buyer.requests(wanted.head(MOST_REQUESTS))
+                    why = trouble or f"{len(wanted)} requests expired or failed at the server"
+                    raise WhetstoneError(f"{buyer.name}: {ATTEMPTS} attempts in vain; run the build again later. {why}")
+                is_batch, trouble = len(wanted) >= self._batch_from, None
+                portion = wanted.head(MOST_REQUESTS)
+                requests = buyer.requests(portion)
                 at_most = buyer.at_most_usd(requests, is_batch)
-                trouble, sent = None, len(requests)
+                mark = next((batch.id for batch in self.api.batches()), None) if is_batch else None
+                told = "intended" if is_batch else "asking", mark, buyer.terms(is_batch)
+                intent = self._intents.intend(portion, at_most, *told) if short < SHORT_ROUNDS else None
+                if intent is None:
+                    return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
+                short += len(intent.requests) < len(portion)
                 try:
-                    least = min(len(requests), self._batch_from) if short else 1  # a short budget is not spent one by one
-                    send = self._send if is_batch else self._ask
-                    sent = send(buyer, wanted.head(MOST_REQUESTS), requests, at_most, least) if short < SHORT_ROUNDS else 0
-                    short += sent < len(requests)
+                    params = dict(zip(portion["key"], requests, strict=True))
+                    (self._send if is_batch else self._ask)(intent, [params[key] for key in intent.requests["key"]])
                 except (Busy, InDoubt) as error:
                     LOG.warning("%s: %s", buyer.name, error)
                     trouble = error
-            if not sent:
-                return self._over_budget(buyer, len(wanted), sum(at_most) / len(at_most) * len(wanted))
             if trouble or idle:
                 self._sleep(getattr(trouble, "wait_s", None) or min(60.0, 2.0**idle))
         self.settle()  # what `_reconcile` has found last
@@ -143,20 +127,21 @@ class Desk:
             self._intents.note(intent.intent, "in_doubt")
         for look in range(LOOKS):
             candidates = self._intents.in_state("intended", "missing", "sent")
-            oldest = pd.Timestamp(self.entry.day) - KEPT
+            oldest = pd.Timestamp(self._intents.entry.day) - KEPT
             lost = [each for each in candidates if each.state != "sent" and pd.Timestamp(each.requests["day"].iloc[0]) >= oldest]
             if not lost:
                 return
             known = self._intents.known_batches()
             for batch in self.api.batches_after(lost[0].mark):
-                if batch.batch_id in known:
+                size = size_of(batch)
+                if batch.id in known:
                     continue
-                alike = [each for each in lost if len(each.requests) == batch.size]
+                alike = [each for each in lost if len(each.requests) == size]
                 if alike:
-                    self._intents.note(alike[-1].intent, "sent", batch.batch_id)  # the newest: most likely the one that was just sent
+                    self._intents.note(alike[-1].intent, "sent", batch.id)  # the newest: most likely the one that was just sent
                     lost.remove(alike[-1])
-                elif all(len(each.requests) != batch.size for each in candidates):
-                    self._intents.note("", "foreign", batch.batch_id)
+                elif all(len(each.requests) != size for each in candidates):
+                    self._intents.note("", "foreign", batch.id)
             waiting = [each for each in lost if each.state == "intended"]
             if not waiting:
                 return
@@ -165,50 +150,35 @@ class Desk:
         for intent in waiting:
             self._intents.note(intent.intent, "missing")
 
-    def _send(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float], least: int) -> int:
-        """Write down and send one batch; how many, 0 if the budget doesn't hold `least`."""
-        intent = self._intents.intend(
-            wanted, at_most, "intended", self.api.newest_batch(), buyer.terms(True), self.entry, self.limits, least
-        )
-        if intent is None:
-            return 0
-        params = dict(zip(wanted["key"], requests, strict=True))
+    def _send(self, intent: Intent, params: list[dict[str, Any]]) -> None:
+        """Send what is written down as one batch."""
+        items = [{"custom_id": request, "params": each} for request, each in zip(intent.requests["request"], params, strict=True)]
         try:
-            items = [{"custom_id": row.request, "params": params[row.key]} for row in intent.requests.itertuples()]
             batch_id = self.api.create_batch(items)
-        except (Busy, Rejected):
+        except Rejected:
             self._intents.note(intent.intent, "void")
             raise
         self._intents.note(intent.intent, "sent", batch_id)
-        LOG.info("%s: batch %s with %d requests", buyer.name, batch_id, len(intent.requests))
-        return len(intent.requests)
+        LOG.info("batch %s with %d requests", batch_id, len(items))
 
-    def _ask(self, buyer: Buyer, wanted: pd.DataFrame, requests: list[dict[str, Any]], at_most: list[float], least: int) -> int:
-        """Ask plain messages, each answer booked before the next is asked; how many, 0 if the budget doesn't hold `least`."""
-        intent = self._intents.intend(wanted, at_most, "asking", None, buyer.terms(False), self.entry, self.limits, least)
-        if intent is None:
-            return 0
-        params = dict(zip(wanted["key"], requests, strict=True))
-        for row in intent.requests.itertuples():
+    def _ask(self, intent: Intent, params: list[dict[str, Any]]) -> None:
+        """Ask plain messages, each answer booked before the next is asked."""
+        for request, each in zip(intent.requests["request"], params, strict=True):
             try:
-                answer: Any = self.api.message(params[row.key])
-            except InDoubt:
-                self._intents.note(intent.intent, "in_doubt")
-                raise
-            except (Busy, Rejected) as refused:
-                if not (isinstance(refused, Rejected) and refused.blames_the_request):
+                answer: Any = self.api.message(each)
+            except Rejected as refused:
+                if not refused.blames_the_request:
                     self._intents.note(intent.intent, "collected")
                     raise
-                answer = _Failed(str(refused))
-            self._ledger.append(_rows(intent, [(str(row.request), answer)]))
+                answer = str(refused)
+            self._ledger.append(_rows(intent, [(request, answer)]))
         self._intents.note(intent.intent, "collected")
-        return len(intent.requests)
 
     def _collect(self, intent: Intent, is_awaited: bool) -> bool:
         """Write the answers of a batch and close its intent; False if it isn't ready and not awaited."""
         batch_id = intent.batch_id or ""
         try:
-            while not self.api.batch(batch_id).is_ended:
+            while not self.api.is_ended(batch_id):
                 if not is_awaited:
                     return False
                 self._sleep(self._poll_s)
@@ -219,7 +189,8 @@ class Desk:
         asked, seen = set(intent.requests["request"]), set[str]()
         for attempt in range(ATTEMPTS):
             try:
-                for portion in _portions(self.api.results(batch_id), PORTION):
+                results = self.api.results(batch_id)
+                while portion := list(islice(results, PORTION)):
                     seen |= {item.custom_id for item in portion}
                     answers = [(item.custom_id, _paid(item.result)) for item in portion if item.custom_id in asked]
                     self._ledger.append(_rows(intent, [(request, answer) for request, answer in answers if answer is not None]))
@@ -234,8 +205,6 @@ class Desk:
                     self._disown(intent, seen)
                     return True
             if asked <= seen:
-                if strange := seen - asked:
-                    LOG.warning("batch %s answered %d requests that it was not asked; they are left out", batch_id, len(strange))
                 self._intents.note(intent.intent, "collected")
                 return True
             self._sleep(2.0**attempt)
@@ -251,50 +220,37 @@ class Desk:
         self._intents.note(owner, "sent" if owner else "foreign", intent.batch_id)
         self._intents.note(intent.intent, "intended", intent.mark)
 
-    def _over_budget(self, buyer: Buyer, count: int, at_most: float) -> str:
-        spent = self._intents.spent(self.entry).sum(numeric_only=True)
-        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={self.limits.category_usd:g}" if self.limits.category_usd < float("inf") else ""
+    def _over_budget(self, buyer: ClaudeAnnotator, count: int, at_most: float) -> str:
+        limits, spent = self._intents.limits, self._intents.spent().sum(numeric_only=True)
+        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={limits.category_usd:g}" if limits.category_usd < float("inf") else ""
         doubt = f" (${spent['owed_usd']:.4f} of it in doubt)" if spent["owed_usd"] else ""
         return (
             f"over budget: {count} more requests to {buyer.name} may take up to ${at_most:.4f}; this build has spent "
-            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={self.limits.build_usd:g}{cap}; raise it and build again"
+            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={limits.build_usd:g}{cap}; raise it and build again"
         )
 
 
-class _Failed:
-    """Stands for a message where the API refused the request itself: nothing was paid, and it would be refused again."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-
-
 def _paid(result: Any) -> Any:
-    """A batch result's message; `_Failed` for a request that will always fail; None where it should be asked again (nothing was paid)."""
+    """A batch result's message; in words why a request will always fail; None where it should be asked again (nothing was paid)."""
     if result.type == "succeeded":
         return result.message
     error = result.error.error if result.type == "errored" else None
     if error and error.type == "invalid_request_error" and not is_about_account(error.message):
-        return _Failed(f"invalid request: {in_words(error.message)}")
+        return f"invalid request: {in_words(error.message)}"
     return None
 
 
 def _rows(intent: Intent, answers: Sequence[tuple[str, Any]]) -> pd.DataFrame:
-    """Answers (request, message or `_Failed`) as rows of the ledger."""
-    price, is_batch, read_one = Price(*intent.terms["price"]), intent.terms["is_batch"], reader(intent.terms)
-    read: list[tuple[Any, ...]] = []
+    """Answers (request, message or why it was refused for nothing) as rows of the ledger."""
+    price, is_batch = Price(*intent.terms["price"]), intent.terms["is_batch"]
+    rows: list[tuple[Any, ...]] = []
     for request, message in answers:
-        if isinstance(message, _Failed):
-            read.append((request, None, 0.0, 0.0, 0, 0, message.why, None))
-            continue
-        answer, usage = read_one(message), message.usage
-        paid = (cost_usd(usage, price, is_batch), tokens_in(usage), usage.output_tokens)
-        read.append((request, answer.grade, answer.confidence, *paid, answer.failure, answer.rationale))
-    names = ["request", "grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure", "rationale"]
-    rows = pd.DataFrame(read, columns=names).astype({"grade": "Int64", "failure": object, "rationale": object})
+        if isinstance(message, str):
+            rows.append((request, None, 0.0, 0.0, 0, 0, message, None))
+        else:
+            answer, usage = read(message, intent.terms), message.usage
+            paid = cost_usd(usage, price, is_batch), tokens_in(usage), usage.output_tokens
+            rows.append((request, answer.grade, answer.confidence, *paid, answer.failure, answer.rationale))
+    frame = pd.DataFrame(rows, columns=["request", *ANSWER]).astype({"grade": "Int64", "failure": object, "rationale": object})
     whose = intent.requests[["request", *IDENTITY, "build", "category", "day"]]
-    return rows.merge(whose, on="request", validate="many_to_one")
-
-
-def _portions(items: Iterable[Any], size: int) -> Iterable[list[Any]]:
-    stream = iter(items)
-    return iter(lambda: list(islice(stream, size)), [])
+    return frame.merge(whose, on="request", validate="many_to_one")

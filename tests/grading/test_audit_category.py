@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from whetstone.grading.calibrate import NONE, Stage
-from whetstone.grading.calibration import Calibration
+from whetstone.grading.audit import audit_category
+from whetstone.grading.calibration import NONE, Calibration, Stage
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
-from whetstone.grading.rejudge import audit_category
 from whetstone.platform.warehouse import Warehouse
 
 HALVED = Calibration({}, ((0.0, 1.0), (0.0, 0.5)))
@@ -101,15 +100,11 @@ def test_a_conflict_is_judged_again_and_the_correction_supersedes(
 
     after = ledger.read("select * from ledger.grades order by sequence")
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before)  # what was there stays as it was
-    corrections = after[after["annotator"] == "audit"]
-    assert corrections["annotator_version"].eq("dear v1").all()
-    assert sorted(corrections["rationale"]) == ["because dud", "because hidden gem"]
-    assert corrections.set_index("rationale")["grade"].to_dict() == {"because hidden gem": 4, "because dud": 0}
-    assert corrections[["cost_usd", "tokens_in", "tokens_out"]].eq(0).all(axis=None)  # the judge's own rows hold the price
-    assert corrections["category"].eq("tools").all() and corrections["build"].eq(entry.build).all()
+    new = after.iloc[len(before) :]
+    assert set(new["annotator"]) == {"dear"} and sorted(new["rationale"]) == sorted(f"because {text}" for text in LIARS)
     assert after["cost_usd"].sum() - before["cost_usd"].sum() == 4 * 1.0
 
-    counts = {"graded": 84, "sampled": 84, "conflicts": 4, "rejudged": 4, "unanswered": 0, "changed": 3, "superseded": 2, "disputed": 1}
+    counts = {"graded": 84, "sampled": 84, "conflicts": 4, "rejudged": 4, "changed": 3, "superseded": 2, "disputed": 1}
     assert {name: facts[name] for name in counts} == counts
     assert facts["sampled_machine"] == 83
     assert facts["examination_exponent"] == pytest.approx(1.0, abs=0.01)
@@ -127,14 +122,7 @@ def test_a_second_audit_asks_nobody_and_writes_nothing(
     second, same = audit(shop, again)
     pd.testing.assert_frame_equal(first, second)
     assert facts == same and again[0].batches == []
-    assert len(ledger.read("select * from ledger.grades where annotator = 'audit'")) == 2
-
-
-def test_another_judge_corrects_anew(shop: Shop, judge: Callable[..., Any], audit: Callable[..., Any], ledger: Ledger) -> None:
-    audit(shop, judge())
-    audit(shop, judge(version="v2"))
-    versions = ledger.read("select annotator_version from ledger.grades where annotator = 'audit'")["annotator_version"]
-    assert sorted(versions) == ["dear v1"] * 2 + ["dear v2"] * 2
+    assert len(ledger.read("select * from ledger.grades")) == 4
 
 
 def test_only_the_sample_is_looked_at(shop: Shop, judge: Callable[..., Any], audit: Callable[..., Any]) -> None:
@@ -147,7 +135,7 @@ def test_only_the_sample_is_looked_at(shop: Shop, judge: Callable[..., Any], aud
 
 def test_without_a_judge_conflicts_are_only_told(shop: Shop, audit: Callable[..., Any], ledger: Ledger) -> None:
     audited, facts = audit(shop, None)
-    assert len(audited) == facts["conflicts"] == facts["unanswered"] == 4
+    assert len(audited) == facts["conflicts"] == 4 and facts["rejudged"] == 0
     assert audited["new_grade"].isna().all() and audited["new_label"].isna().all()
     assert not audited["supersedes"].any() and not audited["is_changed"].any()
     assert ledger.read("select * from ledger.grades").empty
@@ -157,9 +145,8 @@ def test_a_judge_that_cannot_be_asked_says_why(shop: Shop, judge: Callable[..., 
     audited, facts = audit(shop, judge(silent_on=["dud"], fail_on=["hidden gem"]))
     assert audited.loc[["dud", "hidden gem"], "new_grade"].isna().all()
     assert not audited["supersedes"].any()
-    assert (facts["rejudged"], facts["unanswered"], facts["superseded"]) == (2, 2, 0)
+    assert (facts["conflicts"], facts["rejudged"], facts["superseded"]) == (4, 2, 0)
     assert facts["why_unanswered"] in ("the money is spent", "refusal")
-    assert ledger.read("select * from ledger.grades where annotator = 'audit'").empty
 
 
 @pytest.mark.parametrize("what", ["engagement", "log"])
@@ -179,7 +166,6 @@ def test_products_that_read_the_same_are_judged_once_and_corrected_both(
     audited, _ = audit(shop._replace(graded=pd.concat([shop.graded, twin]), engagement=pd.concat([shop.engagement, clicks])), dear)
     assert [text for _, text in dear[0].asked].count("dud") == 1
     assert audited.loc[["dud", "dud's twin"], "supersedes"].all()
-    assert len(ledger.read("select * from ledger.grades where annotator = 'audit'")) == 2
 
 
 def test_rows_have_the_same_types_whether_there_are_any_or_not(
