@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.files import atomic_write
+from whetstone.platform.files import atomic_write, exclusive
 from whetstone.platform.settings import PROJECT, Settings
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def dagster_instance(values: Settings) -> dg.DagsterInstance:
 
     prepare_dagster_home(values)
     no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
+    with exclusive(values.root / "dagster.lock"):  # two processes that made its tables at once would spoil them for ever
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
 
 
 def prepare_dagster_home(values: Settings) -> None:

@@ -19,6 +19,7 @@ import pkgutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,8 @@ def start(moment: Moment | None, *arguments: str) -> int:
     except SystemExit as ended:
         sys.stdout.flush()
         os._exit(int(ended.code or 0))
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(3)
 

@@ -43,8 +43,7 @@ def test_damaged_artifacts_are_made_again_as_they_were(shop: World) -> None:
 
 
 def stale(shop: World) -> list[str]:
-    from whetstone.catalog.jobs import apply, refresh
-from whetstone.platform.artifacts import Artifacts
+    from whetstone.platform.artifacts import Artifacts
     from whetstone.platform.build import Builder
 
     artifacts = Artifacts(shop.settings.root / "artifacts")
@@ -68,6 +67,7 @@ def test_a_damaged_feed_is_named_and_the_last_landing_stays(shop: World, name: s
 
 def test_a_damaged_note_of_the_last_landing_costs_a_landing(shop: World) -> None:
     note = shop.settings.root / "feed.json"
+    assert shop.build(MINED) == set()  # the files were copied, which is a landing
     content = note.read_text()
     for damaged in ("", content[:-9], "[]", "null", '{"fingerprint": 1}', "\0" * 400):
         note.write_text(damaged)

@@ -10,8 +10,6 @@ from tests.e2e.conftest import World
 from tests.faults.conftest import MINED, edit, trouble
 from tests.faults.states import State, state
 
-from whetstone.platform.errors import WhetstoneError
-
 PARTS = ("artifacts", "vectors", "dagster")
 
 
@@ -46,9 +44,12 @@ def test_full(part: str, shop: World, wanted: State, small_disk: Path) -> None:
             said = trouble(shop)
         except BaseException as e:
             print("RAISED", type(e), str(e)[:600])
-            import traceback; traceback.print_exc(limit=-3)
+            import traceback
+
+            traceback.print_exc(limit=-3)
             continue
-        for s in said: print("SAID", s[:600])
+        for s in said:
+            print("SAID", s[:600])
     ballast.unlink()
     shop.build(MINED)
     assert state(shop) == wanted

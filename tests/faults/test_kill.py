@@ -21,11 +21,12 @@ from whetstone.platform.settings import PROJECT, Settings
 
 def builds(settings: Settings, *plan: str) -> tuple[list[dict[str, Any]], str]:
     """What the mother of a plan prints, and what its builds say on stderr."""
-    environment = {**os.environ, **{f"WHETSTONE_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()}}
+    environment = {
+        **os.environ,
+        **{f"WHETSTONE_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()},
+    }
     command = [sys.executable, "-m", "tests.faults.mother", *plan]
-    done = subprocess.run(
-        command, env={**environment, "OMP_NUM_THREADS": "1"}, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env={**environment, "OMP_NUM_THREADS": "1"}, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], done.stderr
 
