@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -32,8 +33,17 @@ def main() -> None:
     try:
         app()
     except WhetstoneError as error:
-        ERR.print(f"[bold red]error:[/] {plain(str(error))}")
-        sys.exit(1)
+        _stop(str(error))
+    except Exception as error:
+        if isinstance(cause := getattr(error, "orig", None), sqlite3.Error):  # of SQLAlchemy
+            mend = "free its disk and make it writable; if it is damaged, move it away: all is built anew then, but nothing is bought again"
+            _stop(f"Dagster's history in {load_settings().dagster_home} can't be used: {cause}; {mend}")
+        raise
+
+
+def _stop(said: str) -> NoReturn:
+    ERR.print(f"[bold red]error:[/] {plain(said)}")
+    sys.exit(1)
 
 
 @app.command()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.conftest import Shop
 from tests.e2e.conftest import World, static_encoder, world, world_in  # noqa: F401
 from tests.faults.states import State, state
 
 from whetstone.platform.errors import WhetstoneError
+from whetstone.platform.settings import PROJECT, Settings
 from whetstone.project import dagster_instance
 
 MINED = "+dense_run,product_vectors,search_index"
@@ -71,14 +79,69 @@ def wanted(pristine: World) -> State:
     return state(made)
 
 
+@dataclass
+class Family:
+    """A tiny shop in three homes: built undisturbed, killed in every asset, and built by processes that meet (`mother.py`)."""
+
+    settings: Settings
+    ended: list[dict[str, Any]]  # plan, name and exit code of each process
+    said: str  # on stderr
+
+    def shop(self, plan: str) -> Shop:
+        return Shop(self.settings.model_copy(update={"home": self.settings.home / plan}))
+
+    def codes(self, plan: str) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for each in self.ended:
+            if each["plan"] == plan:
+                found.setdefault(each["name"], []).append(each["code"])
+        return found
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory, mini_encoder: Path) -> Family:
+    from whetstone.catalog.demo.generate import generate
+
+    folder = tmp_path_factory.mktemp("family")
+    settings = Settings(
+        home=folder,
+        data=folder / "files",
+        encoder=str(mini_encoder),
+        depth=30,
+        candidates_per_rule=8,
+        similar_per_query=4,
+        annotator_epochs=1,
+        annotator_runs=1,
+        cascade="cross_encoder,simulated_small,simulated_large",
+        agreement_floor=0.0,
+        index_dtype="f32",
+    )
+    generate(folder / "files", products=60, queries=60, categories=1, seed=1)
+    environment = {f"WHETSTONE_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()}
+    command = [sys.executable, "-m", "tests.faults.mother", *(f"{plan}={folder / plan}" for plan in ("build", "kill", "meet"))]
+    done = subprocess.run(
+        command, env={**os.environ, **environment, "OMP_NUM_THREADS": "1"}, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    ended = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"plan"')]
+    assert done.returncode == 0 and ended[0] == {"plan": "build", "name": "build", "code": 0}, done.stderr
+    return Family(settings, ended, done.stderr)
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"this process may not mount a small disk: {error}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def small_disk(tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """Makes empty disks of 24 MiB; skips where this process may not mount one."""
+    mounted: list[Path] = []
+
+    def mount() -> Path:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"this process may not mount a small disk: {error}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,12 +1,12 @@
 """A process that has imported everything and computed nothing: builds are forked from it, so that a kill costs no new start of Python.
 
-    python -m tests.faults.mother build | kill | meet      with the settings in WHETSTONE_*
+    python -m tests.faults.mother build=HOME kill=HOME meet=HOME      with all other settings in WHETSTONE_*
 
 - build: one build
 - kill: one build that is killed at the first write of an asset, and begun again, until every asset was met
 - meet: two builds at once, and builds that come while another one is stopped, with and without the warehouse in its hands
 
-Prints a line of JSON for each process that ended or was stopped: its name and exit code (negative: the signal).
+Prints a line of JSON for each process that ended or was stopped: plan, name and exit code (negative: the signal).
 """
 
 from __future__ import annotations
@@ -30,20 +30,17 @@ from whetstone import cli, project
 from whetstone.platform import sql_models, warehouse
 from whetstone.platform.settings import load_settings
 
+PLAN: list[str] = []
 Moment = Callable[[str], None]  # told "before marts.grades" and "after marts.grades" at each of an asset's writes
 
 
 def prepare() -> None:
-    """Import and load what builds need, with nothing that a fork breaks: no thread, no open file."""
+    """Import what builds need, with nothing that a fork breaks: no thread, no open file."""
     for each in pkgutil.walk_packages(whetstone.__path__, "whetstone."):
         importlib.import_module(each.name)
     importlib.import_module("matplotlib.pyplot")
-    settings = load_settings()
     with tempfile.TemporaryDirectory() as folder:
-        project.dagster_instance(settings.model_copy(update={"home": Path(folder)})).dispose()
-    definitions = project.load_definitions(settings)
-    definitions.resolve_implicit_global_asset_job_def()
-    project.load_definitions = lambda values: definitions
+        project.dagster_instance(load_settings().model_copy(update={"home": Path(folder)})).dispose()
     sql_models.column_lineage = lambda *_: sql_models.dg.TableColumnLineage({})  # a second in each process
 
 
@@ -91,10 +88,10 @@ def start(moment: Moment | None, *arguments: str) -> int:
 
 
 def end(name: str, child: int) -> int:
-    """Wait until a process has ended or is stopped."""
+    """Wait until a process has ended or is stopped; its exit code, or the signal."""
     status = os.waitpid(child, os.WUNTRACED)[1]
     code = -signal.SIGSTOP if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
-    sys.stdout.write(json.dumps({"name": name, "code": code}) + "\n")
+    sys.stdout.write(f"{json.dumps({'plan': PLAN[-1], 'name': name, 'code': code})}\n")
     sys.stdout.flush()
     return code
 
@@ -116,20 +113,18 @@ def kill() -> None:
 
         if end("build", start(moment)) != -signal.SIGKILL:
             return
-        sys.stdout.write(json.dumps({"killed": path.read_text().split()[-1]}) + "\n")
 
 
 def meet() -> None:
     """Builds of one home that meet."""
-    twins = [start(None, "--select", "staging.products") for _ in range(2)]
-    for twin in twins:
+    for twin in [start(None, "--select", "staging.products") for _ in range(2)]:
         end("twin", twin)
 
     def stop(place: str) -> None:
         if place.endswith("marts.bm25_run"):
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    first = start(stop, "--select", "+bm25_run", "--category", sys.argv[2])
+    first = start(stop, "--select", "+bm25_run")
     end("first, in the middle of a write", first)
     warehouse.LOCK_PATIENCE_S = 0.3
     end("second", start(None))
@@ -140,6 +135,18 @@ def meet() -> None:
     end("first", first)
 
 
+def run(plan: str, home: str) -> None:
+    """One plan in one home."""
+    PLAN.append(plan)
+    os.environ["WHETSTONE_HOME"] = home
+    definitions = project.load_definitions(load_settings())
+    definitions.resolve_implicit_global_asset_job_def()
+    project.load_definitions, load = lambda values: definitions, project.load_definitions
+    {"build": lambda: end("build", start(None)), "kill": kill, "meet": meet}[plan]()
+    project.load_definitions = load
+
+
 if __name__ == "__main__":
     prepare()
-    {"build": lambda: end("build", start(None)), "kill": kill, "meet": meet}[sys.argv[1]]()
+    for argument in sys.argv[1:]:
+        run(*argument.split("=", 1))

@@ -1,56 +1,103 @@
-"""A disk that is full, read-only, or no folder at all."""
+"""A disk that is full or read-only, and a home that is no folder: the error says where, and the next build makes what is missing."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Shop
 from tests.e2e.conftest import World
 from tests.faults.conftest import MINED, edit, trouble
 from tests.faults.states import State, state
 
-PARTS = ("artifacts", "vectors", "dagster")
+from whetstone import cli
+from whetstone.platform.settings import Settings
 
 
-def onto(disk: Path, shop: World, part: str) -> None:
-    """Let a part of the home lie on another disk, the warehouse with all that is not a folder of its own."""
-    root = shop.settings.root
+def said_by(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """What a command that fails prints."""
+    for name, value in shop.settings.model_dump(exclude_none=True).items():
+        monkeypatch.setenv(f"WHETSTONE_{name.upper()}", str(value))
+    monkeypatch.setattr(sys, "argv", ["whetstone", *command])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+def moved(root: Path, part: str, disk: Path) -> Path:
+    """Let a part of a home lie on another disk; the part `warehouse` is what is no folder."""
     if part == "warehouse":
-        shutil.move(root, root.with_name("elsewhere"))
+        elsewhere = root.rename(root.with_name("elsewhere"))
         root.symlink_to(disk)
-        for path in root.with_name("elsewhere").iterdir():
-            if path.is_file():
-                shutil.move(path, disk)
-            else:
+        for path in elsewhere.iterdir():
+            if path.is_dir():
                 (disk / path.name).symlink_to(path)
-    else:
-        for path in (root / part).iterdir():
-            shutil.move(path, disk)
-        (root / part).rmdir()
-        (root / part).symlink_to(disk)
+            else:
+                shutil.move(path, disk)
+        return root / "warehouse.duckdb"
+    for path in (root / part).iterdir():
+        shutil.move(path, disk)
+    (root / part).rmdir()
+    (root / part).symlink_to(disk)
+    return root / part
 
 
-@pytest.mark.parametrize("part", ["warehouse", *PARTS])
-def test_full(part: str, shop: World, wanted: State, small_disk: Path) -> None:
-    onto(small_disk, shop, part)
+def test_a_full_disk_is_named_and_loses_nothing(
+    shop: World,
+    wanted: State,
+    small_disk: Callable[[], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    disks = {part: small_disk() for part in ("dagster", "vectors", "artifacts", "warehouse")}
+    places = {part: moved(shop.settings.root, part, disk) for part, disk in disks.items()}
     edit(shop)
-    ballast = small_disk / "ballast"
-    ballast.touch()
-    for free in (0, 1 << 14, 1 << 17):
-        ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free + ballast.stat().st_size - free))
-        print("FREE", free, shutil.disk_usage(small_disk).free)
-        try:
-            said = trouble(shop)
-        except BaseException as e:
-            print("RAISED", type(e), str(e)[:600])
-            import traceback
 
-            traceback.print_exc(limit=-3)
-            continue
-        for s in said:
-            print("SAID", s[:600])
-    ballast.unlink()
+    def full(part: str, free: int) -> list[str]:
+        ballast = disks[part] / "ballast"
+        ballast.write_bytes(bytes(shutil.disk_usage(disks[part]).free - free))
+        said = [said_by(shop, monkeypatch, capsys, "build", "--select", MINED)] if part == "dagster" else trouble(shop)
+        ballast.unlink()
+        return said
+
+    for part, free in [("dagster", 0), ("dagster", 1 << 18), ("warehouse", 0), ("vectors", 0), ("artifacts", 0), ("artifacts", 1 << 14)]:
+        said = full(part, free)
+        assert said, (part, free)
+        for each in said:
+            assert str(places[part]) in each and (
+                "free the disk" in each or "free some of its disk" in each or "disk is full" in each or "free its disk" in each
+            ), each
     shop.build(MINED)
     assert state(shop) == wanted
     assert shop.build(MINED) == set()
+
+
+def test_a_read_only_home_is_named(
+    shop: World, small_disk: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk, root = small_disk(), shop.settings.root
+    shutil.copytree(root, disk / "demo")
+    shop = World(shop.settings.model_copy(update={"home": disk}), shop.files, shop.live)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for command in ("build", "status", "search lamp"):
+        said = said_by(shop, monkeypatch, capsys, *command.split())
+        assert f"{disk / 'demo'} can't be written" in said and "WHETSTONE_HOME" in said
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert not shop.warehouse().table("staging.products").empty
+
+
+@pytest.mark.parametrize("home", ["file", "file/below"])
+def test_a_home_that_is_a_file_is_named(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    shop = Shop(Settings(home=tmp_path / home, data=tmp_path))
+    for command in ("build", "status", "search lamp", "demo-catalog --products 5"):
+        said = said_by(shop, monkeypatch, capsys, *command.split())
+        assert str(tmp_path / "file") in said and "WHETSTONE_HOME" in said
+    assert (tmp_path / "file").read_text() == "mine"

@@ -168,6 +168,7 @@ class Builder:
             if event.is_step_failure and (failed := steps.get(event.step_key or "")):
                 error = event.step_failure_data.error
                 message = ((error.cause or error).message if error else "failed").strip()
+                message = message.removeprefix(f"{WhetstoneError.__module__}.{WhetstoneError.__name__}: ")
                 if "DagsterAssetCheckFailedError" not in message:
                     self._fail((failed, partition), message, outcome)
         if not run.success and not outcome.attempted & set(outcome.failed):

@@ -61,8 +61,11 @@ class Warehouse(DuckDBResource):
         connection = _open(self.database, {"custom_user_agent": "dagster", **self.connection_config})
         try:
             yield connection
-        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException) as error:
-            raise WhetstoneError(f"warehouse {self.database} can't be used: {error}\n{MEND}") from error
+        except duckdb.Error as error:
+            broken = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+            if isinstance(error, broken) or "could not write" in str(error).lower():
+                raise WhetstoneError(f"warehouse {self.database} can't be used: {error}\n{MEND}") from error
+            raise
         finally:
             connection.close()
 
