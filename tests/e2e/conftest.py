@@ -139,7 +139,7 @@ def built_world(tmp_path_factory: pytest.TempPathFactory, static_encoder: Path) 
     return made
 
 
-def world_in(folder: Path, encoder: Path) -> World:
+def world_in(folder: Path, encoder: Path, categories: int = 3) -> World:
     """The shop of the fixture `world`."""
     from whetstone.catalog.demo.generate import generate
 
@@ -155,7 +155,7 @@ def world_in(folder: Path, encoder: Path) -> World:
         agreement_floor=0.0,
         index_dtype="f32",
     )
-    generate(files, products=90, queries=24, categories=3, seed=3)
+    generate(files, products=90, queries=24, categories=categories, seed=3)
     (files / "products.parquet").rename(files / "stock.parquet")
     made = World(settings, files)
     made.live = dict(list(made.stock.items())[::3] + list(made.stock.items())[1::3])

@@ -30,7 +30,7 @@ MINED = "+dense_run,product_vectors,search_index"
 def pristine(tmp_path_factory: pytest.TempPathFactory, static_encoder: Path) -> World:  # noqa: F811
     """The shop of tests/e2e with Dagster's history on disk, built and put aside."""
     folder = tmp_path_factory.mktemp("faults")
-    made = world_in(folder / "shop", static_encoder)
+    made = world_in(folder / "shop", static_encoder, categories=1)
     made.memory = dagster_instance(made.settings)
     made.build(MINED)
     shutil.copytree(folder / "shop", folder / "aside")

@@ -49,9 +49,11 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
     pointers = registry.start(settings.encoder, lambda: encoder_folder(settings.encoder))
     incumbent, base = pointers.incumbent, pointers.base.version
     versions["models.incumbent_encoder", None] = (incumbent.version, {"encoder": incumbent.name, "path": incumbent.path})
-    if not registry.require_state().sets:  # not published yet, or the registry was lost: the gate is asked, and its answer published, again
-        made = [name for name in ("models.champion", "models.shard_set") if history.latest(key_of(name))]
-        versions |= {(name, None): (base, {}) for name in made}
+    told, state = history.latest(key_of("models.champion")).get(None), registry.require_state()
+    if told and told.data_version not in {*state.encoders, *pointers.rejected}:  # the registry was lost: the gate is asked again
+        versions["models.champion", None] = (base, {})
+    if not state.sets and history.latest(key_of("models.shard_set")):  # it was lost: its answer is published again
+        versions["models.shard_set", None] = (base, {})
 
     known, wanted = set(history.categories), set(landed["category_versions"])
     feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])

@@ -2,7 +2,7 @@
 
 A folder `artifacts/<kind>/<version>/` is named by a hash of what it was made from (inputs, settings, seed), because weights
 and indexes are not bit-stable. It is written beside its place and renamed; `artifact.json` holds the SHA-256 of every file,
-and opening an artifact verifies them. Making an artifact that is there and whole costs nothing.
+and a seal of its own; opening an artifact verifies them. Making an artifact that is there and whole costs nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Artifacts:
                 files = {str(p.relative_to(folder)): file_sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
                 versions = {name: package_version(name) for name in ("torch", "sentence-transformers", "usearch")}
                 manifest = {"kind": kind, "version": version, "inputs": inputs, "versions": versions, "files": files, "facts": facts}
-                (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+                manifest = json.loads(json.dumps(manifest))
+                (folder / MANIFEST).write_text(json.dumps(manifest | {"seal": fingerprint(manifest)}, indent=1, sort_keys=True))
         return self.open(f"{kind}/{version}")
 
     def damage(self, name: str) -> str | None:
@@ -72,7 +73,10 @@ class Artifacts:
         if not path.is_dir():
             return f"{path} is missing"
         try:
-            files = json.loads((path / MANIFEST).read_text())["files"]
+            manifest = json.loads((path / MANIFEST).read_text())
+            seal, files = manifest.pop("seal", None), manifest["files"]
+            if seal and seal != fingerprint(manifest):  # older artifacts have none
+                raise ValueError("it was changed since it was written")
         except (OSError, ValueError, KeyError) as error:
             return f"{path / MANIFEST} cannot be read ({error})"
         for file, expected in ((path / name, expected) for name, expected in files.items()):

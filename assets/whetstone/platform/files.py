@@ -12,7 +12,8 @@ from pathlib import Path
 
 from whetstone.platform.errors import WhetstoneError
 
-_UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST")}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 _FULL_BYTES = 1 << 20  # so little is left after a write that failed for want of space
 
 
@@ -22,8 +23,9 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        is_full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
-        if isinstance(error, WhetstoneError) or not (is_full or getattr(error, "errno", None) in _UNWRITABLE):
+        code = getattr(error, "errno", None)
+        is_full = code in _FULL or path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
+        if isinstance(error, WhetstoneError) or not (is_full or code in _UNWRITABLE):
             raise
         mend = f"{'free some of its disk' if is_full else 'name a home (WHETSTONE_HOME) that can be written'}, and build again"
         raise WhetstoneError(f"{path} can't be written: {error}; {mend}") from error
