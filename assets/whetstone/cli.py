@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,11 +18,12 @@ from rich.table import Table
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, exclusive
 from whetstone.platform.settings import PROJECT, Settings, load_settings
-from whetstone.project import ERR, Progress, dagster_instance, open_builder, plain, prepare_dagster_home
+from whetstone.project import ERR, Progress, dagster_instance, open_builder, plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 source_app = typer.Typer(no_args_is_help=True, help="Look at a source's files.")
 app.add_typer(source_app, name="source")
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT}
 OUT = Console(soft_wrap=True, highlight=False)
 
 Select = Annotated[str | None, typer.Option("--select", "-s", help="Assets: names separated by commas, `+name`, `name+`, `group:NAME`.")]
@@ -29,21 +31,22 @@ Categories = Annotated[list[str] | None, typer.Option("--category", "-c", help="
 
 
 def main() -> None:
-    """Entry point: errors that Whetstone raises on purpose are printed without a traceback, exit code 1."""
+    """Entry point: errors that Whetstone raises on purpose, and those of a bad disk, are printed without a traceback, exit code 1."""
     try:
         app()
-    except WhetstoneError as error:
-        _stop(str(error))
     except Exception as error:
-        if isinstance(cause := getattr(error, "orig", None), sqlite3.Error):  # of SQLAlchemy
-            mend = "free its disk and make it writable; if it is damaged, move it away: all is built anew then, but nothing is bought again"
-            _stop(f"Dagster's history in {load_settings().dagster_home} can't be used: {cause}; {mend}")
-        raise
-
-
-def _stop(said: str) -> NoReturn:
-    ERR.print(f"[bold red]error:[/] {plain(said)}")
-    sys.exit(1)
+        mend = "make it writable, free its disk, or name another home in WHETSTONE_HOME"
+        if isinstance(error, WhetstoneError):
+            said = str(error)
+        elif isinstance(error, OSError) and error.errno in UNWRITABLE:
+            said = f"{error}; {mend}"
+        elif isinstance(cause := getattr(error, "orig", None), sqlite3.Error):  # of SQLAlchemy
+            said = f"Dagster's history in {load_settings().dagster_home} can't be used: {cause}; {mend}. If it is damaged, "
+            said += "move it away: all is built anew then, but nothing is bought again"
+        else:
+            raise
+        ERR.print(f"[bold red]error:[/] {plain(said)}")
+        sys.exit(1)
 
 
 @app.command()
@@ -276,8 +279,7 @@ def cycle(build_now: Annotated[bool, typer.Option("--build/--no-build", help="Bu
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def dev(context: typer.Context) -> None:
     """Start the Dagster UI and daemon on the same history as the command line; further options go to `dagster dev`."""
-    values = load_settings()
-    prepare_dagster_home(values)
+    dagster_instance(load_settings())  # makes its tables: two processes of `dagster dev` at once would spoil them
     os.chdir(PROJECT)
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *context.args])
 

@@ -57,27 +57,20 @@ def load_definitions(values: Settings) -> dg.Definitions:
 
 
 def dagster_instance(values: Settings) -> dg.DagsterInstance:
-    """Dagster's instance of the source: the same history as the UI and the daemon.
+    """Dagster's instance of the source: the same history as the UI and the daemon. DAGSTER_HOME names it, with the project's dagster.yaml.
 
     The output of steps goes to the terminal, not to files: capturing it costs two processes a step.
     """
     import dagster as dg
     from dagster._core.instance.ref import InstanceRef
 
-    prepare_dagster_home(values)
-    no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
-    with exclusive(values.root / "dagster.lock"):  # two processes that made its tables at once would spoil them for ever
-        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
-
-
-def prepare_dagster_home(values: Settings) -> None:
-    """Make DAGSTER_HOME of the source, with the project's dagster.yaml in it, and point this process to it."""
     config, target = (PROJECT / "dagster.yaml").read_text(), values.dagster_home / "dagster.yaml"
     if not target.exists() or target.read_text() != config:
         atomic_write(target, config)
-    if not os.access(values.root, os.W_OK):
-        raise WhetstoneError(f"{values.root} can't be written; make it writable, or name another home in WHETSTONE_HOME")
     os.environ["DAGSTER_HOME"] = str(values.dagster_home)
+    no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+    with exclusive(values.root / "dagster.lock"):  # two processes that made its tables at once would spoil them for ever
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
 
 
 class Progress(logging.Handler):

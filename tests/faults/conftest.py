@@ -18,6 +18,7 @@ from tests.conftest import Shop
 from tests.e2e.conftest import World, static_encoder, world, world_in  # noqa: F401
 from tests.faults.states import State, state
 
+from whetstone import cli
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.settings import PROJECT, Settings
 from whetstone.project import dagster_instance
@@ -60,6 +61,17 @@ def trouble(shop: World) -> list[str]:
         return [*shop.attempt(MINED).failed.values()]
     except WhetstoneError as error:
         return [str(error)]
+
+
+def said_by(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """What a command that fails prints."""
+    for name, value in shop.settings.model_dump(exclude_none=True).items():
+        monkeypatch.setenv(f"WHETSTONE_{name.upper()}", str(value))
+    monkeypatch.setattr(sys, "argv", ["whetstone", *command])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    return capsys.readouterr().err
 
 
 def edit(shop: World) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.e2e.conftest import World
-from tests.faults.conftest import MINED, Family, edit, trouble
+from tests.faults.conftest import MINED, Family, edit, said_by, trouble
 from tests.faults.states import State, state
 
 from whetstone.catalog.jobs import apply, refresh
 from whetstone.platform.artifacts import MANIFEST
 from whetstone.platform.registry import registry_of
 from whetstone.platform.staleness import name_of
+from whetstone.project import dagster_instance
 
 
 def cut(path: Path) -> None:
@@ -114,3 +116,16 @@ def test_a_damaged_warehouse_is_named_and_the_next_build_needs_none(shop: World)
     assert shop.build(MINED)
     assert state(shop) == before
     assert shop.build(MINED) == set()
+
+
+def test_a_damaged_history_of_dagster_is_named_and_made_anew(
+    shop: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, folder = state(shop), shop.settings.dagster_home
+    cut(max(folder.rglob("*.db"), key=lambda path: path.stat().st_size))
+    said = said_by(shop, monkeypatch, capsys, "build", "--select", MINED)
+    assert f"Dagster's history in {folder} can't be used" in said and "move it away" in said
+    folder.rename(folder.with_name("away"))
+    shop.memory = dagster_instance(shop.settings)
+    assert shop.build(MINED)
+    assert state(shop) == before

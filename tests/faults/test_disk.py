@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import Shop
 from tests.e2e.conftest import World
-from tests.faults.conftest import MINED, edit, trouble
+from tests.faults.conftest import MINED, edit, said_by, trouble
 from tests.faults.states import State, state
 
-from whetstone import cli
 from whetstone.platform.settings import Settings
-
-
-def said_by(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
-    """What a command that fails prints."""
-    for name, value in shop.settings.model_dump(exclude_none=True).items():
-        monkeypatch.setenv(f"WHETSTONE_{name.upper()}", str(value))
-    monkeypatch.setattr(sys, "argv", ["whetstone", *command])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
-    return capsys.readouterr().err
 
 
 def moved(root: Path, part: str, disk: Path) -> Path:
@@ -86,7 +73,7 @@ def test_a_read_only_home_is_named(
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for command in ("build", "status"):
         said = said_by(shop, monkeypatch, capsys, *command.split())
-        assert f"{disk / 'demo'} can't be written" in said and "WHETSTONE_HOME" in said
+        assert f"Read-only file system: '{disk / 'demo'}" in said and "WHETSTONE_HOME" in said
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     assert not shop.warehouse().table("staging.products").empty
 

@@ -8,13 +8,15 @@ import dagster as dg
 
 from whetstone.grading.guideline import Guideline
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import artifact_name, asset, key_of, result
+from whetstone.platform.asset import INPUT_TAG, artifact_name, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
 from whetstone.platform.history import History
 from whetstone.platform.registry import Encoder, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
+
+BEFORE_TAG = "whetstone-champion/before"  # whom the gate compared with
 
 
 def assets(stages: list[str], guideline: Guideline) -> list[dg.AssetsDefinition]:
@@ -78,15 +80,17 @@ def champion(
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import decide
 
-    registry = registry_of(settings)
-    pointers, told = registry.require(), History(context.instance).latest(key_of("models.champion")).get(None)
+    registry, history = registry_of(settings), History(context.instance)
+    pointers, told = registry.require(), history.latest(key_of("models.champion")).get(None)
     current, known = pointers.champion, told.data_version if told else pointers.base.version
+    if told and told.tags.get(f"{INPUT_TAG}marts.evaluation") == history.seen_by(key_of("marts.evaluation"), None):
+        known = told.tags.get(BEFORE_TAG, known)  # the same figures as last time
     table = warehouse.read("select * from marts.evaluation where split = 'dev' and encoder_version is not null order by place")
     versions = encoders_of(table) or {current.name: current.version}
     names = {version: name for name, version in versions.items()}
     if current.version not in names:
         raise WhetstoneError(f"the champion {current.name} has no results on dev queries; run `whetstone build --select evaluation`")
-    # A kill after a promotion left a champion that Dagster was not told of: what was decided is decided again, and alike.
+    # What was decided, but killed before Dagster was told of it, or lost since, is decided again, and alike.
     starts = [known] if known in names and known not in pointers.rejected else []
     for before in dict.fromkeys(names[version] for version in [*starts, current.version]):
         checkpoints = [name for name, version in versions.items() if name.startswith("encoder_") and version != versions[before]]
@@ -100,7 +104,8 @@ def champion(
     decided = artifacts.make("promotion", {**facts, "version": version}, lambda _: facts)
     if decision.promoted:  # after the decision is kept
         registry.promote(Encoder(decision.champion, version, str(artifacts.open(f"checkpoint/{version}").path)))
-    return result(version=version, artifact=decided, metadata={key: facts[key] for key in ("promoted", "champion", "reason")})
+    made = result(version=version, artifact=decided, metadata={key: facts[key] for key in ("promoted", "champion", "reason")})
+    return made._replace(tags={**made.tags, BEFORE_TAG: versions[decision.before]})
 
 
 @asset(

@@ -12,23 +12,19 @@ from pathlib import Path
 
 from whetstone.platform.errors import WhetstoneError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 _FULL_BYTES = 1 << 20  # so little is left after a write that failed for want of space
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """WhetstoneError if a write of `path` fails for its disk; the writers of weights and indexes have errors of their own for that."""
+    """WhetstoneError if a write of `path` fails on a full disk; the writers of weights and indexes have errors of their own for that."""
     try:
         yield
     except Exception as error:
-        code = getattr(error, "errno", None)
-        is_full = code in _FULL or path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
-        if isinstance(error, WhetstoneError) or not (is_full or code in _UNWRITABLE):
+        is_full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
+        if isinstance(error, WhetstoneError) or not (is_full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)):
             raise
-        mend = f"{'free some of its disk' if is_full else 'name a home (WHETSTONE_HOME) that can be written'}, and build again"
-        raise WhetstoneError(f"{path} can't be written: {error}; {mend}") from error
+        raise WhetstoneError(f"{path} can't be written: {error}; free some of its disk, and build again") from error
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
