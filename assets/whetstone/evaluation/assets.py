@@ -105,7 +105,7 @@ def champion(
     if decision.promoted:  # after the decision is kept
         registry.promote(Encoder(decision.champion, version, str(artifacts.open(f"checkpoint/{version}").path)))
     made = result(version=version, artifact=decided, metadata={key: facts[key] for key in ("promoted", "champion", "reason")})
-    return made._replace(tags={**made.tags, BEFORE_TAG: versions[decision.before]})
+    return made._replace(tags={**(made.tags or {}), BEFORE_TAG: versions[decision.before]})
 
 
 @asset(

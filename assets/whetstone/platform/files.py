@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,53 +17,45 @@ _FULL_BYTES = 1 << 20  # so little is left after a write that failed for want of
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """WhetstoneError if a write of `path` fails on a full disk; the writers of weights and indexes have errors of their own for that."""
+def _beside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write, removed if that fails. WhetstoneError: the disk is full, whatever its writer calls that."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        yield
-    except Exception as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+    except BaseException as error:
         is_full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
-        if isinstance(error, WhetstoneError) or not (is_full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)):
-            raise
-        raise WhetstoneError(f"{path} can't be written: {error}; free some of its disk, and build again") from error
+        is_full |= getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        shutil.rmtree(beside, ignore_errors=True)
+        if beside.is_file():
+            beside.unlink()
+        if is_full and isinstance(error, Exception) and not isinstance(error, WhetstoneError):
+            raise WhetstoneError(f"{path} can't be written: {error}; free some of its disk, and build again") from error
+        raise
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new, never a part."""
-    data = content.encode() if isinstance(content, str) else content
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    with _beside(path) as beside:
+        with beside.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on a clean exit it becomes `path` (replacing what was there), otherwise it is removed."""
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        with _writing(path):
-            yield beside
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                os.replace(path, old / "content")  # a rename onto a non-empty folder isn't possible
+    with _beside(path) as beside:
+        beside.mkdir()
+        yield beside
+        if path.exists():
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.old.") as old:
+                os.replace(path, Path(old) / "content")  # a rename onto a non-empty folder isn't possible
                 os.replace(beside, path)
-                shutil.rmtree(old)
-            else:
-                os.replace(beside, path)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+        else:
+            os.replace(beside, path)
 
 
 @contextmanager
