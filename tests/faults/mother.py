@@ -25,6 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
 import whetstone
 from whetstone import cli, project
 from whetstone.platform import sql_models, warehouse
@@ -39,6 +42,12 @@ def prepare() -> None:
     for each in pkgutil.walk_packages(whetstone.__path__, "whetstone."):
         importlib.import_module(each.name)
     importlib.import_module("matplotlib.pyplot")
+    scripts, read = dict[str | None, ScriptDirectory](), ScriptDirectory.from_config  # Dagster's migrations, read once for all processes
+
+    def read_once(config: Config) -> ScriptDirectory:
+        return scripts.setdefault(config.get_main_option("script_location"), read(config))
+
+    ScriptDirectory.from_config = read_once  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         project.dagster_instance(load_settings().model_copy(update={"home": Path(folder)})).dispose()
     sql_models.column_lineage = lambda *_: sql_models.dg.TableColumnLineage({})  # a second in each process

@@ -27,7 +27,7 @@ PATHS = [
     ["[red]<b>{0}%s\\"],
     [],
 ]
-MINED = "+disagreement_sets,+token_similar,product_vectors,search_index"  # the simulated annotators know no such categories
+MINED = "+disagreement_sets,product_vectors,search_index"  # the simulated annotators know no such categories
 BLANK = ["", " \t\u00a0"]
 
 
