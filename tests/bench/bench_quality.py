@@ -7,7 +7,7 @@
 
 All rows of one source share its grades, judgments and number of optimiser steps (`--steps`), of which each stage gets its part by the
 recipe's `max_steps`; recipes that grade more (hard samples, synthetic queries) do so with the build's own cascade. Each
-checkpoint is chosen on dev, the baseline's too. Figures are of dev and test queries over the full catalog: the mean over seeds, their spread
+checkpoint is chosen on dev, the baseline's too. Figures are of dev and test queries, full catalog: the mean over seeds, their spread
 (standard deviation of the seeds' means), and the paired difference to `--against`, with a 95 % bootstrap interval over queries of the
 per-query mean over seeds. What is done already is read from `--home`: a bench that was killed goes on, and processes share the work.
 """
