@@ -21,6 +21,7 @@ from whetstone.index import checks as index_checks
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import with_settings
 from whetstone.platform.automation import automation_sensor, sweep_sensor
+from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.settings import Settings, load_settings
 from whetstone.platform.sql_models import sql_definitions
 from whetstone.platform.warehouse import Warehouse
@@ -58,9 +59,13 @@ def build(settings: Settings) -> dg.Definitions:
         values={**settings.model_dump(), **words},
         contracts={channel.table: "marts/run.yml" for channel in CHANNELS},
     )
+    assets = [*models, *(with_settings(asset, settings) for asset in made)]
+    of_a_category = [asset for asset in assets if asset.partitions_def == CATEGORIES]
+    backfill = dg.define_asset_job("category", of_a_category, description="All that is made for each category: the job to backfill with.")
     return dg.Definitions(
-        assets=[*external, *models, *(with_settings(asset, settings) for asset in made)],
+        assets=[*external, *assets],
         asset_checks=[*checks, *(each for room in CHECKED for each in room.CHECKS)],
+        jobs=[backfill],
         sensors=[catalog_jobs.feed_sensor, automation_sensor(), sweep_sensor()],
         resources={
             "settings": settings,

@@ -7,7 +7,7 @@
 
 All rows of one source share its grades, judgments and number of optimiser steps (`--steps`), of which each stage gets its part by the
 recipe's `max_steps`; recipes that grade more (hard samples, synthetic queries) do so with the build's own cascade. Each
-checkpoint is chosen on dev, the baseline's too. Figures are of test queries over the full catalog: the mean over seeds, their spread
+checkpoint is chosen on dev, the baseline's too. Figures are of dev and test queries, full catalog: the mean over seeds, their spread
 (standard deviation of the seeds' means), and the paired difference to `--against`, with a 95 % bootstrap interval over queries of the
 per-query mean over seeds. What is done already is read from `--home`: a bench that was killed goes on, and processes share the work.
 """
@@ -120,8 +120,8 @@ def untrained(world: World, name: str) -> pd.DataFrame:
 
     if name == "base":
         return world.evaluate(world.vectors(world.base))
-    ids = world.queries("test")["query_id"].tolist()
-    return world.score(random_run(ids, world.products["product_id"].tolist(), 100, 0) if name == "random" else world.words, ids)
+    ids = world.asked["query_id"].tolist()
+    return world.score(random_run(ids, world.products["product_id"].tolist(), 100, 0) if name == "random" else world.words)
 
 
 def table(results: pd.DataFrame, against: str, draws: int = 2000) -> pd.DataFrame:
@@ -183,7 +183,8 @@ def main() -> None:
             claim(done / f"{place}-{seed}", name, seed, world, options)
     found = pd.concat([pd.read_parquet(path) for path in sorted(done.glob("*.parquet"))], ignore_index=True)
     found["row"] = pd.Categorical(found["row"], [*UNTRAINED, *ROWS])
-    print(table(found.sort_values(["row", "seed"]), options.against).to_string(index=False))
+    for split in ("dev", "test"):
+        print(split, table(found[found["split"] == split].sort_values(["row", "seed"]), options.against).to_string(index=False), sep="\n")
 
 
 def claim(place: Path, name: str, seed: int, world: World, options: argparse.Namespace) -> None:
@@ -201,7 +202,7 @@ def claim(place: Path, name: str, seed: int, world: World, options: argparse.Nam
             os.unlink(f"{place}.claim")
             raise
         found.assign(row=name, seed=seed).to_parquet(f"{place}.parquet", index=False)
-        print(name, seed, found["ndcg@10"].mean().round(4), flush=True)
+        print(name, seed, found.groupby("split")["ndcg@10"].mean().round(4).to_dict(), flush=True)
 
 
 if __name__ == "__main__":

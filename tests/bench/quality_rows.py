@@ -58,11 +58,12 @@ def paper(stages: str = "supcon,circle", **changes: Any) -> Recipe:
     return recipe.model_copy(update={"stages": (*kept[:-1], kept[-1].model_copy(update=changes))})
 
 
-def refine(positives: tuple[str, ...] = (), negatives: tuple[str, ...] = (), **changes: Any) -> Recipe:
-    """mine_and_refine whose second stage learns from other tiers; changes go to both stages of pairs."""
+def refine(positives: tuple[str, ...] = (), negatives: tuple[str, ...] = (), then: str | None = None, **changes: Any) -> Recipe:
+    """mine_and_refine whose second stage learns from other tiers; changes go to both stages; `then` is the loss of [B]'s last stage."""
     recipe = load_recipe("mine_and_refine")
-    first, second, *last = recipe.stages
+    first, second = recipe.stages
     tiers = {"positives": positives or second.positives, "negatives": negatives or second.negatives}
+    last = [stage.model_copy(update={"max_steps": 100}) for stage in load_recipe("supcon_circle").stages if stage.loss == then]
     return recipe.model_copy(update={"stages": (first.model_copy(update=changes), second.model_copy(update=changes | tiers), *last)})
 
 
@@ -103,8 +104,10 @@ ROWS: dict[str, Row] = {
     "curriculum, bm25 alone mines": Row(lambda: curriculum(SIMILAR, positives=(EASY,)), single_channel("bm25")),
     "curriculum, dense alone mines": Row(lambda: curriculum(SIMILAR, positives=(EASY,)), single_channel("dense")),
     "mine_and_refine": Row(refine),
-    "mine_and_refine, mines nothing": Row(lambda: refine(("graded",), ("near_miss", "hard_negative", "random"))),
+    "mine_and_refine, mines nothing": Row(lambda: refine(negatives=("hard_negative", "near_miss", "random"))),
     "mine_and_refine, mined alone": Row(lambda: refine(("mined_positive",), ("mined_negative", "random"))),
+    "mine_and_refine, mined positives too": Row(lambda: refine((EASY, HARD, "mined_positive"))),
+    "mine_and_refine, circle last": Row(lambda: refine(then="circle")),
     "mine_and_refine, misspelling added": Row(lambda: refine(spelling="additive")),
     "mine_and_refine, misspelling in place": Row(lambda: refine(spelling="in_place")),
     "mine_and_refine, synthetic": Row(refine, synthetic=True),

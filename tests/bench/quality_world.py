@@ -86,6 +86,11 @@ class World:
         return found[found["query_id"].isin(self.judgments["query_id"])].reset_index(drop=True)
 
     @cached_property
+    def asked(self) -> pd.DataFrame:
+        """Dev and test queries."""
+        return pd.concat([self.queries("dev"), self.queries("test")], ignore_index=True)
+
+    @cached_property
     def dev(self) -> DevSet | None:
         chosen = self.queries("dev").sample(frac=1, random_state=0).head(self.dev_queries)
         return build_dev_set(chosen, self.products[["product_id", "text"]], self.judgments, self.guideline.gains)
@@ -110,15 +115,15 @@ class World:
     @cached_property
     def words(self) -> pd.DataFrame:
         """The BM25 run of dev and test queries."""
-        asked, settings = pd.concat([self.queries("dev"), self.queries("test")]), self.settings
+        asked, settings = self.asked, self.settings
         texts, products = self.products["text"].tolist(), self.products["product_id"].tolist()
         ids = asked["query_id"].tolist()
         return bm25_run(texts, products, asked["text"].tolist(), ids, settings.depth, k1=settings.bm25_k1, b=settings.bm25_b)
 
     def evaluate(self, vectors_of: Callable[[list[str], str], np.ndarray]) -> pd.DataFrame:
-        """Metrics of an encoder by test query: over the full catalog, alone and in both hybrids (the blend is tuned on dev); of the judged
-        list; on misspelt queries; and the margin, the mean cosine of relevant minus that of irrelevant judged products."""
-        asked, products = pd.concat([self.queries("dev"), self.queries("test")], ignore_index=True), self.products["product_id"].tolist()
+        """Metrics of an encoder by dev and test query: over the full catalog, alone and in both hybrids (the blend is tuned on dev); of the
+        judged list; on misspelt queries; and the margin, the mean cosine of relevant minus that of irrelevant judged products."""
+        asked, products = self.asked, self.products["product_id"].tolist()
         catalog, ids = vectors_of(self.products["text"].tolist(), "product"), asked["query_id"].tolist()
         vectors = vectors_of(asked["text"].tolist(), "query")
         dense = exact_search(vectors, catalog, ids, products, self.settings.depth)
@@ -128,22 +133,21 @@ class World:
         judged = judged.assign(cosine=cosine, label=grades.map(self.guideline.labels), gain=grades.map(dict(self.guideline.gains)))
         is_dev = judged["query_id"].isin(self.queries("dev")["query_id"])
         blend = measure("bench", self.words, dense, judged[is_dev]).fuse(self.words, dense, self.settings.depth)
-        test = self.queries("test")
         found = {
             "": dense,
             "hybrid:": blend,
             "rrf:": rrf([self.words, dense]),
-            "judged:": self._ranked(judged[~is_dev].dropna(subset=["cosine"])),
-            "misspelt:": self._search_misspelt(test, vectors_of, catalog),
+            "judged:": self._ranked(judged.dropna(subset=["cosine"])),
+            "misspelt:": self._search_misspelt(vectors_of, catalog),
         }
-        scores = {name: self.score(run, test["query_id"].tolist()) for name, run in found.items()}
+        scores = {name: self.score(run) for name, run in found.items()}
         margin = judged.pivot_table(index="query_id", columns="label", values="cosine")
         other = {f"{name}ndcg@10": table["ndcg@10"] for name, table in scores.items() if name}
-        return scores[""].assign(**other, margin=(margin[2] - margin[0]).reindex(test["query_id"]).to_numpy())
+        return scores[""].assign(**other, margin=(margin[2] - margin[0]).reindex(ids).to_numpy())
 
-    def _search_misspelt(self, test: pd.DataFrame, vectors_of: Callable[[list[str], str], np.ndarray], catalog: np.ndarray) -> pd.DataFrame:
-        ids = test["query_id"].tolist()
-        noisy = [misspell(text, MISSPELT_SEED, query) or text for query, text in zip(ids, test["text"], strict=True)]
+    def _search_misspelt(self, vectors_of: Callable[[list[str], str], np.ndarray], catalog: np.ndarray) -> pd.DataFrame:
+        ids = self.asked["query_id"].tolist()
+        noisy = [misspell(text, MISSPELT_SEED, query) or text for query, text in zip(ids, self.asked["text"], strict=True)]
         return exact_search(vectors_of(noisy, "query"), catalog, ids, self.products["product_id"].tolist(), DEPTH)
 
     @staticmethod
@@ -151,9 +155,11 @@ class World:
         run = judged.sort_values(["query_id", "cosine", "product_id"], ascending=[True, False, True]).rename(columns={"cosine": "score"})
         return run[["query_id", "product_id", "score"]].assign(rank=run.groupby("query_id").cumcount() + 1)
 
-    def score(self, run: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
+    def score(self, run: pd.DataFrame) -> pd.DataFrame:
+        """Metrics of a run by dev and test query."""
         gains, relevant = self.guideline.gains, self.guideline.relevant_grade
-        return evaluate_run(run[run["query_id"].isin(ids)], self.judgments, ids, gains=gains, relevant_grade=relevant)
+        scores = evaluate_run(run, self.judgments, self.asked["query_id"].tolist(), gains=gains, relevant_grade=relevant)
+        return scores.assign(split=self.asked["split"].to_numpy())
 
     def vectors(self, folder: Path) -> Callable[[list[str], str], np.ndarray]:
         """The encoder in a folder, as `evaluate` calls it."""

@@ -126,6 +126,15 @@ def test_mnr_gives_each_positive_the_next_hard_negatives_of_its_query_in_turn() 
     assert not counts
 
 
+def test_the_tiers_of_negatives_take_turns_until_one_is_used_up() -> None:
+    tiers = [("q0", f"p{n}", "hard_positive", 4) for n in range(4)] + [("q0", f"p{n}", "hard_negative", 0) for n in range(10, 16)]
+    tiers += [("q0", f"p{n}", "token_similar_negative", 0) for n in (20, 21)]
+    negatives = ("hard_negative", "token_similar_negative")
+    drawn = mnr_instances(material(tiers), seed=1, negatives=negatives, negatives_per_positive=2).frame.filter(like="negative_id")
+    assert [(row >= "p20").sum() for row in drawn.to_numpy()] == [1, 1, 0, 0]
+    assert drawn.stack().nunique() == 8  # nothing is drawn twice before all were drawn
+
+
 def test_mnr_fills_a_query_without_hard_negatives_with_random_products_and_says_so() -> None:
     shop = material(
         [("q0", "p0", "hard_positive", 4), ("q1", "p1", "hard_positive", 4), ("q1", "p2", "hard_negative", 0)], found=pairs(("q0", "p3"))

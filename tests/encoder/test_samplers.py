@@ -81,6 +81,16 @@ def test_queries_with_many_rows_go_first_so_that_batches_stay_full() -> None:
         assert [len(batch) for batch in plan_batches(*columns(rows), 3, np.random.default_rng(seed))] == [3, 3, 3, 3]
 
 
+def test_half_an_epoch_meets_most_queries() -> None:
+    # ten queries have 40 rows, a hundred have 4: planned by size, the first half would hold the ten and few others
+    rows: list[Row] = [(f"b{query}", [f"b{query}-{row}"], []) for query in range(10) for row in range(40)]
+    rows += [(f"s{query}", [f"s{query}-{row}"], []) for query in range(100) for row in range(4)]
+    for seed in range(5):
+        batches = plan_batches(*columns(rows), 10, np.random.default_rng(seed))
+        half = {rows[row][0] for batch in batches[: len(batches) // 2] for row in batch}
+        assert len(half) > 70
+
+
 def test_seed_and_epoch_decide_the_batches() -> None:
     rows: list[Row] = [(f"q{number}", [f"p{number}"], []) for number in range(40)]
     queries, items, relevant = columns(rows)

@@ -15,12 +15,13 @@ Notable:
 
 The builders share their arguments: `positives` and `negatives` are tiers (`random` fills in where a query has no mined negative, `graded`
 is every trusted pair of that grade), `positive_grade` is the lowest grade of a positive, `negatives_per_positive` the number drawn for
-each, `seed` that of every draw.
+each, from a query's negative tiers in turn, `seed` that of every draw.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import pandas as pd
@@ -110,11 +111,8 @@ def _rows(
     pairs = known.drop_duplicates(["query_id", "product_id"])
     candidates = pairs[pairs["tier"].isin(positives)]
     chosen = candidates[candidates["grade"] >= positive_grade]
-    counts = Counter(
-        query_or_product_without_text=len(tiers) - len(known),
-        duplicate_pair=len(known) - len(pairs),
-        positive_below_grade=len(candidates) - len(chosen),
-    )
+    counts = Counter(query_or_product_without_text=len(tiers) - len(known), duplicate_pair=len(known) - len(pairs))
+    counts["positive_below_grade"] = len(candidates) - len(chosen)
     mined = {
         query: list(zip(group["tier"], group["product_id"], strict=True))
         for query, group in pairs[pairs["tier"].isin(negatives)].groupby("query_id")
@@ -125,8 +123,10 @@ def _rows(
         relevant_texts = {texts.get(product) for product in material.relevant_ids.get(query, ())}
         pool = [pair for pair in mined.get(query, []) if texts[pair[1]] not in relevant_texts]
         counts["negative_is_relevant_by_id_or_text"] += len(mined.get(query, [])) - len(pool)
-        # In an order that is random, but the same for a pair whatever else is mined.
+        # In an order that is random, but the same for a pair whatever else is mined; tiers take turns.
         pool.sort(key=lambda pair: (stable_hash(seed, query, pair[1]), pair[1]))
+        turns: dict[str, Iterator[int]] = defaultdict(count)
+        pool.sort(key=lambda pair: next(turns[pair[0]]))
         blocked = set(material.found["product_id"].iloc[material.found_rows.get(query, [])])
         for place, (product, tier) in enumerate(sorted(zip(group["product_id"], group["tier"], strict=True))):
             drawn = [pool[(place * per_positive + slot) % len(pool)] for slot in range(per_positive)] if pool else []

@@ -8,6 +8,7 @@ texts only; it can't know that a product of one row is relevant to the query of 
 
 with items = the row's product and its negatives ([A] arXiv 2606.23911 stage 2: no two rows of a batch share a query or a relevant
 product). Queries with the most rows left go first, so that batches stay full until the end; a row that fits nowhere waits for a later one.
+Full batches are then shuffled, for a stage may end before its epoch: as planned, the first 40 of 32 rows held 209 of 599 queries.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def plan_batches(queries: Sequence[str], items: Ids, relevant: Ids, batch_size: 
         for _, lot, query in used:
             if waiting[query]:
                 heapq.heappush(heap, (-len(waiting[query]), lot, query))
-    return batches
+    return sorted(batches, key=lambda batch: (len(batch) < batch_size, rng.random()))
 
 
 def fit_count(batches: list[list[int]], count: int) -> list[list[int]]:
@@ -80,8 +81,7 @@ def fit_count(batches: list[list[int]], count: int) -> list[list[int]]:
 class ConflictFreeBatchSampler(DefaultBatchSampler):
     """Batch sampler of sentence-transformers' trainer over `plan_batches`; deterministic in seed and epoch.
 
-    A row is used at most once an epoch. The plan's order is kept: the small batches of its end meet the small learning rates of the
-    schedule's end.
+    A row is used at most once an epoch. The plan's small batches come last, where they meet the small learning rates of the schedule's end.
     """
 
     def __init__(self, *args: Any, queries: Sequence[str], items: Ids, relevant: Ids, **kwargs: Any) -> None:
