@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +16,11 @@ from rich.table import Table
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, exclusive
 from whetstone.platform.settings import PROJECT, Settings, load_settings
-from whetstone.project import ERR, Progress, dagster_instance, open_builder, plain
+from whetstone.project import ERR, Progress, dagster_instance, mend_of, open_builder, plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 source_app = typer.Typer(no_args_is_help=True, help="Look at a source's files.")
 app.add_typer(source_app, name="source")
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT}
 OUT = Console(soft_wrap=True, highlight=False)
 
 Select = Annotated[str | None, typer.Option("--select", "-s", help="Assets: names separated by commas, `+name`, `name+`, `group:NAME`.")]
@@ -31,19 +28,11 @@ Categories = Annotated[list[str] | None, typer.Option("--category", "-c", help="
 
 
 def main() -> None:
-    """Entry point: errors that Whetstone raises on purpose, and those of a bad disk, are printed without a traceback, exit code 1."""
+    """Entry point: errors that the user can mend are printed without a traceback, exit code 1."""
     try:
         app()
     except Exception as error:
-        mend = "make it writable, free its disk, or name another home in WHETSTONE_HOME"
-        if isinstance(error, WhetstoneError):
-            said = str(error)
-        elif isinstance(error, OSError) and error.errno in UNWRITABLE:
-            said = f"{error}; {mend}"
-        elif isinstance(cause := getattr(error, "orig", None), sqlite3.Error):  # of SQLAlchemy
-            said = f"Dagster's history in {load_settings().dagster_home} can't be used: {cause}; {mend}. If it is damaged, "
-            said += "move it away: all is built anew then, but nothing is bought again"
-        else:
+        if (said := mend_of(error)) is None:
             raise
         ERR.print(f"[bold red]error:[/] {plain(said)}")
         sys.exit(1)

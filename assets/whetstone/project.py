@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import os
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from whetstone.platform.build import Builder
 
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT}
 plain = escape  # text without rich's markup, so that a category called `[red]` is printed as it is
 
 
@@ -71,6 +74,19 @@ def dagster_instance(values: Settings) -> dg.DagsterInstance:
     no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
     with exclusive(values.root / "dagster.lock"):  # two processes that made its tables at once would spoil them for ever
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))
+
+
+def mend_of(error: Exception) -> str | None:
+    """What to say of an error that the user can mend: one that Whetstone raises on purpose, or one of the disk; None of any other."""
+    mend = "make it writable, free its disk, or name another home in WHETSTONE_HOME"
+    if isinstance(error, WhetstoneError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"{error}; {mend}"
+    if isinstance(cause := getattr(error, "orig", None), sqlite3.Error):  # of SQLAlchemy
+        lost = "If it is damaged, move it away: all is built anew then, but nothing is bought again"
+        return f"Dagster's history in {os.environ['DAGSTER_HOME']} can't be used: {cause}; {mend}. {lost}"
+    return None
 
 
 class Progress(logging.Handler):
