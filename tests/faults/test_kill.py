@@ -25,7 +25,7 @@ def test_a_build_that_is_killed_in_every_asset_ends_as_if_nothing_had_happened(f
 
 def test_builds_that_meet_say_so_and_lose_nothing(family: Family) -> None:
     shop, codes = family.shop("meet"), family.codes("meet")
-    assert sorted(codes.pop("twin")) in ([0, 0], [0, 1])
+    assert sorted(codes.pop("twin")) in ([0, 0], [0, 1]) and "Dagster's history" not in family.said  # its tables are made once
     assert codes == {
         "first, in the middle of a write": [-signal.SIGSTOP],
         "second": [1],
