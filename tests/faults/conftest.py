@@ -128,7 +128,7 @@ def family(tmp_path_factory: pytest.TempPathFactory, mini_encoder: Path) -> Fami
         agreement_floor=0.0,
         index_dtype="f32",
     )
-    generate(folder / "files", products=60, queries=120, categories=1, seed=1)
+    generate(folder / "files", products=60, queries=60, categories=1, seed=5)
     environment = {f"WHETSTONE_{name.upper()}": str(value) for name, value in settings.model_dump(exclude_none=True).items()}
     command = [sys.executable, "-m", "tests.faults.mother", *(f"{plan}={folder / plan}" for plan in ("build", "kill", "meet"))]
     done = subprocess.run(
