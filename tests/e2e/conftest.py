@@ -18,6 +18,7 @@ from whetstone.catalog.jobs import apply, refresh
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import INPUT_TAG, key_of, table_of
 from whetstone.platform.build import Builder, Outcome
+from whetstone.platform.registry import registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.staleness import name_of
 from whetstone.project import load_definitions
@@ -94,7 +95,7 @@ class World(Shop):
         champion = key_of("models.champion")
         node = builder.graph.nodes[champion]
         inputs = {f"{INPUT_TAG}{table_of(parent)}": builder.history.seen_by(parent, None) for parent in node.parents}
-        versions = {"dagster/data_version": "base", "dagster/code_version": node.code_version}
+        versions = {"dagster/data_version": registry_of(self.settings).require().base.version, "dagster/code_version": node.code_version}
         builder.instance.report_runless_asset_event(dg.AssetMaterialization(champion, tags=inputs | versions))
         builder.history.forget(champion)
         storage_id = builder.history.latest(champion)[None].storage_id
