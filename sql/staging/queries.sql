@@ -3,7 +3,7 @@
 -- catalog, and would make every category's runs stale.
 select
     queries.*,
-    routes.category,
+    routed.category,
 from raw.queries as queries
-inner join staging.query_routes as routes on queries.query_id = routes.query_id
-where routes.category = $category
+inner join staging.routed_queries as routed on queries.query_id = routed.query_id
+where routed.category = $category

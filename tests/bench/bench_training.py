@@ -10,7 +10,7 @@
     circle     the same
 
 Every contender is a process of its own that loads the base encoder, trains the same number of steps on the same rows and saves. What is
-timed is the trainer's `train()`, ours with its look at dev and its saved best weights; the peak memory is the process's. Rounds are
+timed is training and saving, from the trainer's `train()` on, ours with its look at dev; the peak memory is the process's. Rounds are
 interleaved, because the machine is shared; the figures are ratios of medians. The library's trainer is set up as a careful user does, with
 bf16 where the hardware has it.
 """
@@ -110,17 +110,16 @@ def work(who: str, loss: str, steps: int, batch: int, device: str) -> None:
     transformers.utils.logging.set_verbosity_error()
     size = max(2, batch // 4) if loss in ("supcon", "circle") else batch  # eight products a row
     frame = rows(loss, steps * size)
-    train, seconds = SentenceTransformerTrainer.train, 0.0
+    train, began = SentenceTransformerTrainer.train, 0.0
 
     def timed(*args: Any, **kwargs: Any) -> Any:
-        nonlocal seconds
+        nonlocal began
         began = perf_counter()
-        done = train(*args, **kwargs)
-        seconds = perf_counter() - began
-        return done
+        return train(*args, **kwargs)
 
     SentenceTransformerTrainer.train = timed
     (ours if who == "whetstone" else library)(loss, frame, steps, size, device)
+    seconds = perf_counter() - began
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.startswith("cuda") else getrusage(RUSAGE_SELF).ru_maxrss / 1024
     print(len(frame) / seconds, peak)
 

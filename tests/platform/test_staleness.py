@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import BUILD_TAG, asset, key_of, result
+from whetstone.platform.asset import BUILD_TAG, asset, changed_contents, key_of, result
 from whetstone.platform.build import Builder
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.history import History
@@ -22,6 +22,7 @@ class World:
         self.ran: list[str] = []
         self.versions = {"a": "1", "b": "1"}
         self.reads = ["marts.b"]  # by `whole`
+        self.reports: dict[str, str] = {}  # by `whole`: versions of raw.parts by category
         self.instance = dg.DagsterInstance.ephemeral()
         self.artifacts = Artifacts(tmp_path)
         self.instance.add_dynamic_partitions("category", ["books", "toys"])
@@ -44,6 +45,10 @@ class World:
             world.ran.append(f"{name}[{partition}]" if partition else name)
             if (name, partition) in world.failing:
                 raise RuntimeError(f"{name} broke")
+            if name == "whole":
+                parts = {("raw.parts", category): (version, {}) for category, version in world.reports.items()}
+                for event in changed_contents(History(context.instance), parts):
+                    context.instance.report_runless_asset_event(event)
             return result(version=world.content.get((name, partition), "same"))
 
         return made
@@ -62,6 +67,11 @@ class World:
             self.make("whole", self.reads, by_category=False),
             self.make("c", ["marts.whole"]),
         ]
+        if self.reports:
+            assets += [
+                dg.AssetSpec(["raw", "parts"], partitions_def=CATEGORIES, deps=[key_of("marts.whole")]),
+                self.make("d", ["raw.parts"]),
+            ]
         definitions = dg.Definitions(assets=assets, asset_checks=[is_good], executor=dg.in_process_executor)
         return Builder(definitions, self.instance, self.artifacts)
 
@@ -94,6 +104,19 @@ def test_a_changed_content_goes_on_through_fan_in_and_fan_out(world) -> None:
     world.content |= {("a", "toys"): "new", ("b", "toys"): "new", ("whole", None): "new"}
     assert world.build() == ["a[toys]", "b[toys]", "c[books]", "c[toys]", "whole"]
     assert world.build() == []
+
+
+def test_what_an_asset_reports_by_category_runs_the_changed_categories_once(world) -> None:
+    world.reports = {"books": "1", "toys": "1"}
+    world.versions["whole"] = "2"
+    assert world.build() == ["d[books]", "d[toys]", "whole"]
+    world.feed("toys", "2")
+    world.content |= {("a", "toys"): "new", ("b", "toys"): "new"}
+    world.reports = {"books": "1", "toys": "2"}
+    assert world.build() == ["a[toys]", "b[toys]", "d[toys]", "whole"]
+    assert world.ran.index("whole") < world.ran.index("d[toys]")
+    assert {name_of(place) for place in world.builder().selected("whole+", None)} >= {"marts.d[books]", "marts.d[toys]"}
+    assert (key_of("marts.whole"), None) in world.builder().selected("+d", None)
 
 
 def test_the_same_version_reported_again_is_no_change(world) -> None:

@@ -22,6 +22,8 @@ EVERYTHING_IS_FOUND = {"found_least": 1000, "found_share": 1.0}
 def columns_of(table: str) -> dict[str, str]:
     """Column types of a table by its contract."""
     schema, name = table.split(".")
+    if name == "routed_queries":
+        return {"query_id": "VARCHAR", "category": "VARCHAR"}
     if schema == "raw":
         contract = CONTRACTS["products" if name == "catalog" else name]
         return {column.name: column.type for column in contract.columns} | dict.fromkeys(LANDED.get(name, ()), "VARCHAR")
@@ -32,7 +34,7 @@ def columns_of(table: str) -> dict[str, str]:
 def models() -> list[SqlModel]:
     made = [path for schema in ("staging", "marts") for path in (SQL / schema).glob("*.yml")]
     known = [f"{path.parent.name}.{path.stem}" for path in made] + [channel.table for channel in CHANNELS]
-    known += [f"raw.{name}" for name in ("catalog", "queries", "judgments", "engagement")]
+    known += ["staging.routed_queries", *(f"raw.{name}" for name in ("catalog", "queries", "judgments", "engagement"))]
     return read_models(SQL, {"marts.run_ranks": run_ranks_sql()}, known, [*WORDS, *Settings.model_fields])
 
 

@@ -4,22 +4,30 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.platform.asset import OWNERS, asset, result
+from whetstone.platform.asset import OWNERS, asset, changed_contents, key_of, result
+from whetstone.platform.history import History
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.settings import Settings
-from whetstone.platform.warehouse import Warehouse
+from whetstone.platform.warehouse import Warehouse, replace_select
 
 _LANDED = {
     "catalog": "Products as the feed landed them, by category. The feed reports a new version when a category's rows changed.",
     "queries": "Queries as the feed landed them, with their segment.",
-    "judgments": "Human judgments as the feed landed them.",
-    "engagement": "Clicks, carts and purchases as the feed landed them.",
+    "judgments": "Human judgments as the feed landed them, by the product's category.",
+    "engagement": "Clicks, carts and purchases as the feed landed them, by the product's category.",
     "synonyms": "The source's synonym file in Solr's format, if it has one.",
 }
+_OF_THE_SHOP = ("queries", "synonyms")
+_ROUTED = "Which queries are routed to the category: query_routes decides it for all at once, and reports the categories where it changed."
 _FEED: dict[str, Any] = {"group_name": "sources", "kinds": {"duckdb"}, "owners": OWNERS}
 EXTERNAL = [
-    dg.AssetSpec(["raw", name], description=said, partitions_def=CATEGORIES if name == "catalog" else None, **_FEED)
-    for name, said in _LANDED.items()
+    *(
+        dg.AssetSpec(["raw", name], description=said, partitions_def=None if name in _OF_THE_SHOP else CATEGORIES, **_FEED)
+        for name, said in _LANDED.items()
+    ),
+    dg.AssetSpec(
+        ["staging", "routed_queries"], deps=[key_of("staging.query_routes")], description=_ROUTED, partitions_def=CATEGORIES, **_FEED
+    ),
 ]
 
 
@@ -39,10 +47,19 @@ def query_routes(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     """
     from whetstone.catalog.routing import route
 
-    queries, judgments, engagement = (warehouse.table(f"raw.{name}") for name in ("queries", "judgments", "engagement"))
+    queries = warehouse.table("raw.queries", columns="query_id, text, split")
+    judgments = warehouse.table("raw.judgments", columns="query_id, product_id, grade")
+    engagement = warehouse.table("raw.engagement", columns="query_id, product_id, clicks, add_to_carts, purchases")
     products = warehouse.table("raw.catalog", columns="product_id, category, text")
     routes = route(queries, judgments, engagement, products, neighbours=settings.route_neighbours)
-    written = warehouse.replace("staging.query_routes", routes)
+    history, of_category = History(context.instance), "select query_id from routes where category = $category"
+    with warehouse.transaction() as connection:
+        connection.register("routes", routes)
+        written = replace_select(connection, "staging.query_routes", "select * from routes")
+        parts = {c: replace_select(connection, "staging.routed_queries", of_category, c, {"category": c}) for c in history.categories}
+    contents = {("staging.routed_queries", c): (part.version, {"dagster/row_count": part.count_rows}) for c, part in parts.items()}
+    for event in changed_contents(history, contents):
+        context.instance.report_runless_asset_event(event)
     methods = routes.drop_duplicates("query_id")["method"].value_counts().to_dict()
     return result(written, metadata={f"count_{method}": int(count) for method, count in methods.items()})
 

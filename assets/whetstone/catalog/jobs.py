@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import key_of
+from whetstone.platform.asset import Content, changed_contents, key_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, file_sha256
 from whetstone.platform.history import History
@@ -39,12 +39,14 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
     `seen` is the fingerprint that the files must still have. WhetstoneError: they have not, or break a contract; nothing was changed.
     """
     landed = _land_if_changed(settings, warehouse, seen)
-    versions: dict[tuple[str, str | None], tuple[str, dict[str, Any]]] = {}
-    for category, version in landed["category_versions"].items():
-        metadata = {"dagster/row_count": landed["category_counts"][category], "name": landed["category_names"][category]}
-        versions["raw.catalog", category] = (version, metadata)
-    for table, version in landed["versions"].items():
-        versions[f"raw.{table}", None] = (version, {"dagster/row_count": landed["counts"].get(table, 0)})
+    versions: dict[tuple[str, str | None], Content] = {}
+    names = landed["category_names"]
+    for table, of_categories in landed["category_versions"].items():
+        for category, version in of_categories.items():
+            metadata = {"dagster/row_count": landed["category_counts"][table][category], "name": names[category]}
+            versions[f"raw.{table}", category] = (version, metadata)
+    versions["raw.queries", None] = (landed["queries_version"], {"dagster/row_count": landed["counts"]["queries"]})
+    versions["raw.synonyms", None] = (landed["synonyms_version"], {})
     history, registry = History(instance), registry_of(settings)
     pointers = registry.start(settings.encoder, lambda: encoder_folder(settings.encoder))
     incumbent, base = pointers.incumbent, pointers.base.version
@@ -55,13 +57,9 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
     if not state.sets and history.latest(key_of("models.shard_set")):  # it was lost: its answer is published again
         versions["models.shard_set", None] = (base, {})
 
-    known, wanted = set(history.categories), set(landed["category_versions"])
+    known, wanted = set(history.categories), set(names)
     feed = Feed(added=sorted(wanted - known), removed=sorted(known - wanted), dropped=landed["dropped"])
-    for (table, partition), (version, metadata) in sorted(versions.items(), key=str):
-        last = history.latest(key_of(table)).get(partition)
-        if last is None or last.data_version != version:
-            tags = {"dagster/data_version": version}
-            feed.events.append(dg.AssetMaterialization(key_of(table), partition=partition, metadata=metadata, tags=tags))
+    feed.events = changed_contents(history, versions)
     # A run that was under way when its category left may have written rows since: the warehouse is asked, too.
     if gone := sorted({*known, *(category for _, category in warehouse.written() if category)} - wanted):
         _forget(gone, settings, warehouse)
@@ -128,6 +126,6 @@ def _land_if_changed(settings: Settings, warehouse: Warehouse, seen: str | None)
         if last.get("fingerprint") == state and all(exists(connection, f"raw.{table}") for table in tables):
             return last
         landed = asdict(landing.land(connection, source, seen))
-    landed["versions"]["synonyms"] = file_sha256(source.synonyms) if source.synonyms else "none"
+    landed["synonyms_version"] = file_sha256(source.synonyms) if source.synonyms else "none"
     atomic_write(path, json.dumps({**landed, "fingerprint": state}, indent=1))
     return landed

@@ -8,7 +8,7 @@
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 
@@ -24,6 +24,8 @@ INPUT_TAG = "whetstone/"
 ARTIFACT_TAG = "whetstone-artifact/name"
 BUILD_TAG = "whetstone/build"
 OWNERS = ["team:search"]
+Content: TypeAlias = tuple[str, Mapping[str, Any]]
+"""The version and metadata of what somebody else made."""
 
 
 def key_of(table: str) -> dg.AssetKey:
@@ -85,6 +87,17 @@ def input_tags(context: dg.AssetExecutionContext) -> dict[str, str]:
     history = History(context.instance)
     parents = context.assets_def.asset_deps[context.asset_key]
     return {f"{INPUT_TAG}{table_of(parent)}": history.seen_by(parent, partition) for parent in sorted(parents)}
+
+
+def changed_contents(history: History, contents: Mapping[tuple[str, str | None], Content]) -> list[dg.AssetMaterialization]:
+    """What to tell Dagster of assets from outside (by table and category): those whose content isn't the one that it knows."""
+    events = []
+    for (table, partition), (version, metadata) in sorted(contents.items(), key=str):
+        last = history.latest(key_of(table)).get(partition)
+        if last is None or last.data_version != version:
+            tags = {"dagster/data_version": version}
+            events.append(dg.AssetMaterialization(key_of(table), partition=partition, metadata=metadata, tags=tags))
+    return events
 
 
 def result(

@@ -96,8 +96,8 @@ class Builder:
         nodes = list(self.graph.nodes.values())
         for node in reversed(nodes) if up else nodes:  # parents come first in nodes
             if up and node.key in found:
-                found |= {p for p in node.parents if p in self.graph.nodes}
-            elif not up and found & set(node.parents):
+                found |= set(node.makers)
+            elif not up and found & {*node.parents, *node.makers}:
                 found.add(node.key)
         return found
 
@@ -154,7 +154,8 @@ class Builder:
         job, tags = self.job.get_subset(asset_selection=set(keys)), {BUILD_TAG: self.name}
         run = job.execute_in_process(QUIET, self.instance, partition, raise_on_error=False, tags=tags)
         for key in keys:
-            self.history.forget(key)
+            for changed in (key, *self.graph.reports.get(key, ())):
+                self.history.forget(changed)
         if not run.success:
             outcome.attempted |= {(key, partition) for key in keys}  # tried again by the next build, not by this one
         made = {event.asset_key for event in run.get_asset_materialization_events() if event.asset_key}

@@ -55,6 +55,7 @@ class Node:
 
     key: dg.AssetKey
     parents: tuple[dg.AssetKey, ...]
+    makers: tuple[dg.AssetKey, ...]  # parents that Whetstone makes, or what reports a parent (query_routes its categories' routes)
     code_version: str | None
     by_category: bool
     blocking_checks: tuple[dg.AssetCheckKey, ...]
@@ -66,25 +67,28 @@ class Graph:
     def __init__(self, graph: Any) -> None:
         """Read Dagster's asset graph (of definitions or of a repository)."""
         self.nodes: dict[dg.AssetKey, Node] = {}
+        self.reports: dict[dg.AssetKey, list[dg.AssetKey]] = {}  # assets from outside that a node's run reports
         for key in graph.toposorted_asset_keys:
             if not (node := graph.get(key)).is_materializable:
+                for maker in node.parent_keys:
+                    self.reports.setdefault(maker, []).append(key)
                 continue
+            makers = {maker for maker in self.nodes if node.parent_keys & {maker, *self.reports.get(maker, ())}}
             checks = tuple(sorted((k for k in node.check_keys if graph.get_check_spec(k).blocking), key=str))
             parents = tuple(sorted(node.parent_keys))
-            self.nodes[key] = Node(key, parents, node.code_version, node.is_partitioned, checks)
+            self.nodes[key] = Node(key, parents, tuple(sorted(makers)), node.code_version, node.is_partitioned, checks)
 
     def places(self, node: Node, categories: list[str]) -> list[Place]:
         """The asset's partitions."""
         return [(node.key, category) for category in categories] if node.by_category else [(node.key, None)]
 
     def inputs(self, place: Place, categories: list[str]) -> list[Place]:
-        """The partitions of the parents that this partition reads; assets from outside are left out."""
+        """The partitions of the makers that this partition reads."""
         key, partition = place
         found: list[Place] = []
-        for parent in self.nodes[key].parents:
-            if parent in self.nodes:
-                same = partition is not None and self.nodes[parent].by_category
-                found += [(parent, partition)] if same else self.places(self.nodes[parent], categories)
+        for maker in self.nodes[key].makers:
+            same = partition is not None and self.nodes[maker].by_category
+            found += [(maker, partition)] if same else self.places(self.nodes[maker], categories)
         return found
 
     def state_of(self, stale: Stale, history: History) -> str:
@@ -104,6 +108,8 @@ def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str
     for parent in {parent for node in graph.nodes.values() for parent in node.parents}:
         history.latest(parent)  # of all partitions at once, also of what the feed lands
     unpassed = history.unpassed_checks([check for node in graph.nodes.values() for check in node.blocking_checks])
+
+    kept = None if written is None else {place: steps[-1].version for place, steps in written.items()}
 
     def reasons(node: Node, partition: str | None) -> Iterator[str]:
         made = history.latest(node.key).get(partition)
@@ -125,9 +131,10 @@ def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str
             yield f"no longer reads {name}"
         if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
             yield problem
-        is_table = node.key.path[0] in ("staging", "marts")
-        steps = (written or {}).get((table_of(node.key), partition))
-        if is_table and written is not None and (not steps or steps[-1].version != made.data_version):
+        tables = {(table_of(node.key), partition): made.data_version} if node.key.path[0] in ("staging", "marts") else {}
+        for key in graph.reports.get(node.key, ()):
+            tables |= {(table_of(key), c): told.data_version for c, told in history.latest(key).items() if c in history.categories}
+        if kept is not None and any(kept.get(place) != version for place, version in tables.items()):
             yield "its rows in the warehouse are not those of its last build"
         for name in unpassed.get((node.key, partition), []):
             yield f"check {name} did not pass"
