@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.platform.asset import OWNERS, asset, changed_contents, key_of, result
+from whetstone.platform.asset import OWNERS, Contents, asset, changed_contents, key_of, result
 from whetstone.platform.history import History
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.settings import Settings
@@ -52,12 +52,14 @@ def query_routes(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     engagement = warehouse.table("raw.engagement", columns="query_id, product_id, clicks, add_to_carts, purchases")
     products = warehouse.table("raw.catalog", columns="product_id, category, text")
     routes = route(queries, judgments, engagement, products, neighbours=settings.route_neighbours)
-    history, of_category = History(context.instance), "select query_id from routes where category = $category"
+    history, part = History(context.instance), "select query_id from routes where category = $category"
     with warehouse.transaction() as connection:
         connection.register("routes", routes)
         written = replace_select(connection, "staging.query_routes", "select * from routes")
-        parts = {c: replace_select(connection, "staging.routed_queries", of_category, c, {"category": c}) for c in history.categories}
-    contents = {("staging.routed_queries", c): (part.version, {"dagster/row_count": part.count_rows}) for c, part in parts.items()}
+        parts = {c: replace_select(connection, "staging.routed_queries", part, c, {"category": c}) for c in history.categories}
+    contents: Contents = {
+        ("staging.routed_queries", c): (made.version, {"dagster/row_count": made.count_rows}) for c, made in parts.items()
+    }
     for event in changed_contents(history, contents):
         context.instance.report_runless_asset_event(event)
     methods = routes.drop_duplicates("query_id")["method"].value_counts().to_dict()

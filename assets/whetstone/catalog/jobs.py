@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from whetstone.platform.artifacts import Artifacts
-from whetstone.platform.asset import Content, changed_contents, key_of
+from whetstone.platform.asset import Contents, changed_contents, key_of
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, file_sha256
 from whetstone.platform.history import History
@@ -39,7 +39,7 @@ def refresh(settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstan
     `seen` is the fingerprint that the files must still have. WhetstoneError: they have not, or break a contract; nothing was changed.
     """
     landed = _land_if_changed(settings, warehouse, seen)
-    versions: dict[tuple[str, str | None], Content] = {}
+    versions: Contents = {}
     names = landed["category_names"]
     for table, of_categories in landed["category_versions"].items():
         for category, version in of_categories.items():

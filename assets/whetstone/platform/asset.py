@@ -24,8 +24,8 @@ INPUT_TAG = "whetstone/"
 ARTIFACT_TAG = "whetstone-artifact/name"
 BUILD_TAG = "whetstone/build"
 OWNERS = ["team:search"]
-Content: TypeAlias = tuple[str, Mapping[str, Any]]
-"""The version and metadata of what somebody else made."""
+Contents: TypeAlias = dict[tuple[str, str | None], tuple[str, Mapping[str, Any]]]
+"""Version and metadata of assets from outside, by table and category."""
 
 
 def key_of(table: str) -> dg.AssetKey:
@@ -89,8 +89,8 @@ def input_tags(context: dg.AssetExecutionContext) -> dict[str, str]:
     return {f"{INPUT_TAG}{table_of(parent)}": history.seen_by(parent, partition) for parent in sorted(parents)}
 
 
-def changed_contents(history: History, contents: Mapping[tuple[str, str | None], Content]) -> list[dg.AssetMaterialization]:
-    """What to tell Dagster of assets from outside (by table and category): those whose content isn't the one that it knows."""
+def changed_contents(history: History, contents: Contents) -> list[dg.AssetMaterialization]:
+    """What to tell Dagster of assets from outside: those whose content isn't the one that it knows."""
     events = []
     for (table, partition), (version, metadata) in sorted(contents.items(), key=str):
         last = history.latest(key_of(table)).get(partition)
