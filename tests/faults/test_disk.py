@@ -78,6 +78,17 @@ def test_a_read_only_home_is_named(
     assert not shop.warehouse().table("staging.products").empty
 
 
+def test_a_read_only_artifacts_folder_is_named(shop: World, wanted: State, small_disk: Callable[[], Path]) -> None:
+    place = moved(shop.settings.root, "artifacts", disk := small_disk())
+    edit(shop)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    said = trouble(shop)
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert said and all(str(place) in each and "make its folder writable" in each for each in said)
+    shop.build(MINED)
+    assert state(shop) == wanted
+
+
 @pytest.mark.parametrize("home", ["file", "file/below"])
 def test_a_home_that_is_a_file_is_named(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

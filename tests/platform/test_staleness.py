@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import BUILD_TAG, asset, changed_contents, key_of, result
@@ -189,6 +190,15 @@ def test_a_check_that_a_kill_prevented_counts_as_not_passed(world) -> None:
     world.instance.report_runless_asset_event(event)
     reasons = {s.partition: s.reasons for s in world.builder().stale() if s.key == key_of("marts.a")}
     assert any("is_good" in reason for reason in reasons["toys"])
+
+
+@pytest.mark.parametrize("status", sorted(IN_PROGRESS_RUN_STATUSES, key=str))
+def test_runs_of_a_killed_build_are_ended_and_nobody_elses(world, status) -> None:
+    job = world.builder().job
+    ours, other = (world.instance.create_run_for_job(job, status=status, tags=tags).run_id for tags in ({BUILD_TAG: "build-1"}, {}))
+    world.build()
+    assert world.instance.get_run_by_id(ours).status == dg.DagsterRunStatus.FAILURE
+    assert world.instance.get_run_by_id(other).status == status
 
 
 def test_what_was_wiped_was_never_built(world) -> None:

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import BUILD_TAG, table_of
@@ -103,7 +104,7 @@ class Builder:
 
     def run(self, select: str | None = None, categories: list[str] | None = None) -> Outcome:
         """Build the selected places until none of them is stale or all that are left are held back."""
-        for dead in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])):
+        for dead in self.instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
             if BUILD_TAG in dead.tags:  # of a build that was killed: it would be under way, and hold up the daemon, for ever
                 self.instance.report_run_failed(dead, "the build was killed")
         wanted, outcome = self.selected(select, categories), Outcome()

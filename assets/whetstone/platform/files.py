@@ -13,24 +13,28 @@ from pathlib import Path
 
 from whetstone.platform.errors import WhetstoneError
 
+_MENDS: dict[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some of its disk"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make its folder writable"),
+}
 _FULL_BYTES = 1 << 20  # so little is left after a write that failed for want of space
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write, removed if that fails. WhetstoneError: the disk is full, whatever its writer calls that."""
+    """A path beside `path` to write, removed if that fails. WhetstoneError: its disk is read-only or full."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
     except BaseException as error:
         is_full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
-        is_full |= getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        mend = "free some of its disk" if is_full else _MENDS.get(getattr(error, "errno", None))
         shutil.rmtree(beside, ignore_errors=True)
         if beside.is_file():
             beside.unlink()
-        if is_full and isinstance(error, Exception) and not isinstance(error, WhetstoneError):
-            raise WhetstoneError(f"{path} can't be written: {error}; free some of its disk, and build again") from error
+        if mend and isinstance(error, Exception) and not isinstance(error, WhetstoneError):
+            raise WhetstoneError(f"{path} can't be written: {error}; {mend}, and build again") from error
         raise
 
 
