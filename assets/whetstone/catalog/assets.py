@@ -26,7 +26,11 @@ EXTERNAL = [
         for name, said in _LANDED.items()
     ),
     dg.AssetSpec(
-        ["staging", "routed_queries"], deps=[key_of("staging.query_routes")], description=_ROUTED, partitions_def=CATEGORIES, **_FEED
+        ["staging", "routed_queries"],
+        deps=[key_of("staging.query_routes")],
+        description=_ROUTED,
+        partitions_def=CATEGORIES,
+        **_FEED | {"group_name": "catalog"},
     ),
 ]
 
