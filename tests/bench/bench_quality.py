@@ -9,7 +9,8 @@ All rows of one source share its grades, judgments and number of optimiser steps
 recipe's `max_steps`; recipes that grade more (hard samples, synthetic queries) do so with the build's own cascade. Each
 checkpoint is chosen on dev, the baseline's too. Figures are of dev and test queries, full catalog: the mean over seeds, their spread
 (standard deviation of the seeds' means), and the paired difference to `--against`, with a 95 % bootstrap interval over queries of the
-per-query mean over seeds. What is done already is read from `--home`: a bench that was killed goes on, and processes share the work.
+per-query mean over seeds. Below it stand the orderings that the papers report, reproduced or not. What is done already is read from
+`--home`: a bench that was killed goes on, and processes share the work.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from quality_rows import KEY, ROWS, Row
+from quality_rows import KEY, ORDERINGS, ROWS, Row
 from quality_world import RUNS, World, build, facts_of, static_base
 
 from whetstone.curriculum.material import Material
@@ -124,7 +125,7 @@ def untrained(world: World, name: str) -> pd.DataFrame:
     return world.score(random_run(ids, world.products["product_id"].tolist(), 100, 0) if name == "random" else world.words)
 
 
-def table(results: pd.DataFrame, against: str, draws: int = 2000) -> pd.DataFrame:
+def table(results: pd.DataFrame, against: str) -> pd.DataFrame:
     """One line a row: mean, spread over seeds, and the paired difference of NDCG@10 and recall@100 to `against` with its interval."""
     shown = [name for name in SHOWN if name in results]
     per_query = results.groupby(["row", "query_id"], sort=False, observed=True)[shown].mean()
@@ -134,11 +135,31 @@ def table(results: pd.DataFrame, against: str, draws: int = 2000) -> pd.DataFram
         own = seeds.loc[row]
         line = {"row": row, "seeds": len(own), **own.mean().round(4), "spread": round(float(own["ndcg@10"].std(ddof=0)), 4)}
         for metric in ("ndcg@10", "recall@100"):
-            difference = (per_query.loc[row][metric] - per_query.loc[against][metric]).dropna().to_numpy()
-            picks = np.random.default_rng(0).integers(len(difference), size=(draws, len(difference)))
-            low, high = np.quantile(difference[picks].mean(axis=1), [0.025, 0.975])
-            line[f"{metric} - {against}"] = f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+            mean, low, high = paired(per_query.loc[row][metric], per_query.loc[against][metric])
+            line[f"{metric} - {against}"] = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
         lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def paired(one: pd.Series, other: pd.Series, draws: int = 2000) -> tuple[float, float, float]:
+    """Mean difference by query, and its 95 % bootstrap interval over queries."""
+    difference = (one - other).dropna().to_numpy()
+    picks = np.random.default_rng(0).integers(len(difference), size=(draws, len(difference)))
+    low, high = np.quantile(difference[picks].mean(axis=1), [0.025, 0.975])
+    return float(difference.mean()), float(low), float(high)
+
+
+def orderings(results: pd.DataFrame) -> pd.DataFrame:
+    """What the papers say of one row and another, beside what was measured; those with rows that were not run are left out."""
+    lines, done = [], set(results["row"])
+    for each in ORDERINGS:
+        if {each.better, each.worse} <= done:
+            better, worse = (results[results["row"] == row].groupby("query_id")[each.metric].mean() for row in (each.better, each.worse))
+            mean, low, high = paired(better, worse)
+            verdict = "reproduced" if low > 0 else "reversed" if high < 0 else "not shown"
+            share = f"{mean / worse.mean():+.1%}"
+            measured = {"difference": f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]", "share": share, "verdict": verdict}
+            lines.append({"paper": each.paper, "claim": each.claim, "metric": each.metric, **measured})
     return pd.DataFrame(lines)
 
 
@@ -185,6 +206,7 @@ def main() -> None:
     found["row"] = pd.Categorical(found["row"], [*UNTRAINED, *ROWS])
     for split in ("dev", "test"):
         print(split, table(found[found["split"] == split].sort_values(["row", "seed"]), options.against).to_string(index=False), sep="\n")
+    print("the papers' orderings, on test", orderings(found[found["split"] == "test"]).to_string(index=False), sep="\n")
 
 
 def claim(place: Path, name: str, seed: int, world: World, options: argparse.Namespace) -> None:

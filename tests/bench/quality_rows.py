@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -110,12 +110,42 @@ ROWS: dict[str, Row] = {
     "mine_and_refine, circle last": Row(lambda: refine(then="circle")),
     "mine_and_refine, misspelling added": Row(lambda: refine(spelling="additive")),
     "mine_and_refine, misspelling in place": Row(lambda: refine(spelling="in_place")),
-    "mine_and_refine, synthetic": Row(refine, synthetic=True),
-    "mine_and_refine, synthetic for all": Row(refine, synthetic=False),
     "supcon_circle": Row(paper, synthetic=True),
+    "supcon_circle, no synthetic": Row(paper),
+    "supcon_circle, synthetic for all": Row(paper, synthetic=False),
     "supcon alone": Row(lambda: paper("supcon"), synthetic=True),
     "circle alone": Row(lambda: paper("circle", lists="graded"), synthetic=True),
     "supcon, circle on the originals": Row(lambda: paper(lists="graded"), synthetic=True),
     "supcon, circle on mined only": Row(lambda: paper(lists="mined"), synthetic=True),
 }
+
+
+class Ordering(NamedTuple):
+    """What a paper says: one row beats another in a metric."""
+
+    paper: str
+    claim: str
+    better: str
+    worse: str
+    metric: str = "ndcg@10"
+
+
+ORDERINGS = (
+    Ordering("[A]", "stages in turn beat one mixed stage", "curriculum", "mixed"),
+    Ordering("[A]", "several channels mine better than BM25 alone", "curriculum", "curriculum, bm25 alone mines"),
+    Ordering("[A]", "several channels mine better than dense search alone", "curriculum", "curriculum, dense alone mines"),
+    Ordering("[A]", "token-similar negatives help", "curriculum", "curriculum, no token-similar"),
+    Ordering("[A]", "BCE last spoils it", "curriculum", "curriculum, then BCE"),
+    Ordering("[B]", "the union beats what was mined alone", "mine_and_refine", "mine_and_refine, mined alone"),
+    Ordering("[B]", "the same with the paper's losses", "supcon_circle", "supcon, circle on mined only"),
+    Ordering("[B]", "mining helps", "mine_and_refine", "mine_and_refine, mines nothing"),
+    Ordering("[B]", "the same with the paper's losses", "supcon_circle", "supcon, circle on the originals"),
+    Ordering("[B]", "circle after SupCon beats SupCon alone", "supcon_circle", "supcon alone"),
+    Ordering("[B]", "circle without SupCon is worse than the baseline", "mnr_baseline", "circle alone"),
+    Ordering("[B]", "misspelt queries added help", "mine_and_refine, misspelling added", "mine_and_refine", "recall@10"),
+    Ordering("[B]", "the same on misspelt queries", "mine_and_refine, misspelling added", "mine_and_refine", "misspelt:ndcg@10"),
+    Ordering("[B]", "misspelt queries in place harm", "mine_and_refine", "mine_and_refine, misspelling in place", "recall@10"),
+    Ordering("[B]", "synthetic queries help", "supcon_circle", "supcon_circle, no synthetic", "recall@10"),
+    Ordering("[B]", "synthetic queries for all products spoil the margin", "supcon_circle", "supcon_circle, synthetic for all", "margin"),
+)
 KEY = ("mnr_baseline", "mixed", "curriculum", "mine_and_refine")
