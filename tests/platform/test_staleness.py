@@ -118,6 +118,7 @@ def test_what_an_asset_reports_by_category_runs_the_changed_categories_once(worl
     assert world.ran.index("whole") < world.ran.index("d[toys]")
     assert {name_of(place) for place in world.builder().selected("whole+", None)} >= {"marts.d[books]", "marts.d[toys]"}
     assert (key_of("marts.whole"), None) in world.builder().selected("+d", None)
+    assert (key_of("marts.whole"), None) in world.builder().selected("parts", None)
 
 
 def test_the_same_version_reported_again_is_no_change(world) -> None:

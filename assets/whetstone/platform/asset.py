@@ -25,7 +25,7 @@ ARTIFACT_TAG = "whetstone-artifact/name"
 BUILD_TAG = "whetstone/build"
 OWNERS = ["team:search"]
 Contents: TypeAlias = dict[tuple[str, str | None], tuple[str, Mapping[str, Any]]]
-"""Version and metadata of assets from outside, by table and category."""
+"""Version and metadata of what is reported and not made by a step of its own, by table and category."""
 
 
 def key_of(table: str) -> dg.AssetKey:
@@ -90,7 +90,7 @@ def input_tags(context: dg.AssetExecutionContext) -> dict[str, str]:
 
 
 def changed_contents(history: History, contents: Contents) -> list[dg.AssetMaterialization]:
-    """What to tell Dagster of assets from outside: those whose content isn't the one that it knows."""
+    """What to tell Dagster: those whose content isn't the one that it knows."""
     events = []
     for (table, partition), (version, metadata) in sorted(contents.items(), key=str):
         last = history.latest(key_of(table)).get(partition)

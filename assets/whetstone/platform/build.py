@@ -81,6 +81,9 @@ class Builder:
         named = {name: {key} for key in everything for name in (key.path[-1], table_of(key), key.to_user_string())}
         for key in everything:
             named.setdefault(f"group:{graph.get(key).group_name}", set()).add(key)
+        for maker, reported in self.graph.reports.items():
+            for key in reported:
+                named[key.path[-1]] = named[table_of(key)] = {key, maker}
         chosen: set[dg.AssetKey] = set()
         terms = [term.strip() for term in select.split(",") if term.strip()]
         for term in terms or [select]:

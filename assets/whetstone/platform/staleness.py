@@ -67,7 +67,7 @@ class Graph:
     def __init__(self, graph: Any) -> None:
         """Read Dagster's asset graph (of definitions or of a repository)."""
         self.nodes: dict[dg.AssetKey, Node] = {}
-        self.reports: dict[dg.AssetKey, list[dg.AssetKey]] = {}  # assets from outside that a node's run reports
+        self.reports: dict[dg.AssetKey, list[dg.AssetKey]] = {}  # what isn't made by a step of its own: a node's run reports it
         for key in graph.toposorted_asset_keys:
             if not (node := graph.get(key)).is_materializable:
                 for maker in node.parent_keys:
@@ -131,9 +131,12 @@ def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str
             yield f"no longer reads {name}"
         if (artifact := made.tags.get(ARTIFACT_TAG)) and (problem := damage(artifact.replace(".", "/", 1))):
             yield problem
-        tables = {(table_of(node.key), partition): made.data_version} if node.key.path[0] in ("staging", "marts") else {}
+        tables: dict[tuple[str, str | None], str | None] = {}
+        if node.key.path[0] in ("staging", "marts"):
+            tables[table_of(node.key), partition] = made.data_version
         for key in graph.reports.get(node.key, ()):
-            tables |= {(table_of(key), c): told.data_version for c, told in history.latest(key).items() if c in history.categories}
+            told = history.latest(key)
+            tables |= {(table_of(key), c): told[c].data_version if c in told else None for c in history.categories}
         if kept is not None and any(kept.get(place) != version for place, version in tables.items()):
             yield "its rows in the warehouse are not those of its last build"
         for name in unpassed.get((node.key, partition), []):
