@@ -4,7 +4,7 @@ import dagster as dg
 
 from whetstone.platform.asset import key_of
 from whetstone.platform.registry import registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 
@@ -13,7 +13,7 @@ from whetstone.platform.warehouse import Warehouse
     blocking=True,
     description="The champion's NDCG@10 on dev queries is not under the base encoder's.",
 )
-def champion_at_floor(settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.AssetCheckResult:
+def champion_at_floor(settings: WithSettings, warehouse: Warehouse) -> dg.AssetCheckResult:
     """Blocks the vectors and the index, so that what served goes on serving; passes where no dev query is judged."""
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import METRIC

@@ -6,22 +6,20 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.platform.artifacts import Artifacts, fingerprint
+from whetstone.platform.artifacts import fingerprint
 from whetstone.platform.asset import INPUT_TAG, artifact_name, artifact_names, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
 from whetstone.platform.history import History
 from whetstone.platform.registry import ShardSet, registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 THRESHOLDS = "thresholds.json"
 
 
 @asset(schema="models", group="index", kinds={"torch", "numpy"}, deps=["staging.products", "models.champion"])
-def product_vectors(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def product_vectors(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """Unit vectors of the category's products by the champion; only texts that it never saw are encoded."""
     import numpy as np
 
@@ -53,9 +51,7 @@ def product_vectors(
     uses=["index_dtype", "index_connectivity", "index_expansion_add", "index_expansion_search", "index_recall_floor"],
     version="3",
 )
-def search_index(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def search_index(context: Context, settings: WithSettings, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """The category's shard: the USearch index that was there before with what changed, or one from nothing."""
     from whetstone.index.shard import build_shard, load_vectors
 
@@ -94,9 +90,7 @@ def search_index(
     deps=["marts.evaluation", "models.champion"],
     by_category=False,
 )
-def search_thresholds(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def search_thresholds(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """The champion's cosine cut of each label and the weight of its cosines beside BM25, as evaluation chose them on dev queries."""
     import pandas as pd
 
@@ -127,9 +121,7 @@ def search_thresholds(
     deps=["models.search_index", "models.search_thresholds", "models.champion"],
     by_category=False,
 )
-def shard_set(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def shard_set(context: Context, settings: WithSettings, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """What `whetstone search` serves, published as one: the champion, its thresholds and every category's shard, all of this encoder.
 
     While a category or the thresholds are of another encoder, what was published last goes on serving.

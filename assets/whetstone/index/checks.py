@@ -2,11 +2,10 @@
 
 import dagster as dg
 
-from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import artifact_name, key_of
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.registry import registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 
@@ -17,10 +16,7 @@ from whetstone.platform.warehouse import Warehouse
     description="Recall@10 of the shard against exact search over its vectors, on the category's queries, is at the floor or above.",
 )
 def recall_at_10(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    warehouse: Warehouse,
-    artifacts: dg.ResourceParam[Artifacts],
+    context: dg.AssetCheckExecutionContext, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts
 ) -> dg.AssetCheckResult:
     """Compare the shard with exact search."""
     from whetstone.index.recall import probes, recall_at
