@@ -73,24 +73,20 @@ placed as (
         *,
         row_number() over (partition by query_id, rule, is_twin order by distance, product_id) as place,
     from described
-),
-
-final as (
-    select
-        $category as category,
-        query_id,
-        product_id,
-        rule,
-        place,
-        case
-            when rule = 'judged' then null
-            when is_twin then 'same text'
-            when place > $candidates_per_rule then 'over the cap'
-        end as dropped,
-        split,
-        query,
-        text,
-    from placed
 )
 
-select * from final
+select
+    $category as category,
+    query_id,
+    product_id,
+    rule,
+    place,
+    case
+        when rule = 'judged' then null
+        when is_twin then 'same text'
+        when place > $candidates_per_rule then 'over the cap'
+    end as dropped,
+    split,
+    query,
+    text,
+from placed
