@@ -151,7 +151,5 @@ def _trainer(
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The library's trainer, without its model card."""
-
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: the card looks up data sets and base models on the hub."""

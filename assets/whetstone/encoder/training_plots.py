@@ -12,10 +12,7 @@ Curve = Sequence[tuple[int, float]]
 
 
 def plot_training(loss: Curve, dev: Curve, best_step: int, title: str) -> Figure:
-    """Loss above dev NDCG@10, both as (step, value); step 0 of dev is the stage's start, `best_step` (marked) is what was kept.
-
-    The figure belongs to no window (the Figure API, not pyplot): it is for `platform.plots.figure_png`.
-    """
+    """Loss above dev NDCG@10, both as (step, value); step 0 of dev is the stage's start, `best_step` (marked) is what was kept."""
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subplots(2, 1, sharex=True)

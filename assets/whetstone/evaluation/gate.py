@@ -38,8 +38,6 @@ class Decision:
 
 
 class _Trial(NamedTuple):
-    """How a candidate did against the champion."""
-
     candidate: str
     passes: bool
     gain: float

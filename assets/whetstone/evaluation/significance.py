@@ -72,7 +72,6 @@ def paired(values: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> 
 
 
 def _sign_flip_p(differences: Floats, seed: int, sign_patterns: int) -> float:
-    """Two-sided p of the paired randomisation test on (n_queries,) differences."""
     moving = differences[differences != 0]  # a zero keeps its sum under either sign
     is_exact = 2 ** len(moving) <= sign_patterns
     if is_exact:
