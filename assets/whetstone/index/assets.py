@@ -38,9 +38,8 @@ def product_vectors(context: Context, settings: WithSettings, warehouse: Warehou
 
     inputs = {"category": context.partition_key, "encoder": champion.version, "products": frame_version(keys)}
     made = artifacts.make("vectors", inputs, write)
-    return result(
-        artifact=made, metadata={"dagster/row_count": len(products), "encoder": champion.name, "dimensions": made.facts["dimensions"]}
-    )
+    shown = {"dagster/row_count": len(products), "encoder": champion.name, "dimensions": made.facts["dimensions"]}
+    return result(artifact=made, metadata=shown)
 
 
 @asset(
@@ -57,13 +56,8 @@ def search_index(context: Context, settings: WithSettings, artifacts: WithArtifa
 
     category = context.partition_key
     vectors = artifacts.open(artifact_name(context.instance, "models.product_vectors", category))
-    parameters: dict[str, Any] = {
-        "dtype": settings.index_dtype,
-        "connectivity": settings.index_connectivity,
-        "expansion_add": settings.index_expansion_add,
-        "expansion_search": settings.index_expansion_search,
-    }
-
+    names = ("dtype", "connectivity", "expansion_add", "expansion_search")
+    parameters: dict[str, Any] = {name: getattr(settings, f"index_{name}") for name in names}
     inputs = {"category": category, "vectors": vectors.version, "format": 3, **parameters}
     last = artifact_names(context.instance, "models.search_index").get(category)
     anew = last == f"index/{fingerprint('index', inputs)}"  # made again although nothing changed: a check did not pass
@@ -77,19 +71,11 @@ def search_index(context: Context, settings: WithSettings, artifacts: WithArtifa
     made = artifacts.make("index", inputs, write, anew=anew)
     counts = {name: made.facts[name] for name in ("count_added", "count_removed")}
     size = sum(file.stat().st_size for file in made.path.iterdir())
-    return result(
-        artifact=made,
-        metadata={"dagster/row_count": made.facts["count"], **counts, "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))},
-    )
+    shown = {"dagster/row_count": made.facts["count"], **counts, "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))}
+    return result(artifact=made, metadata=shown)
 
 
-@asset(
-    schema="models",
-    group="index",
-    kinds={"python"},
-    deps=["marts.evaluation", "models.champion"],
-    by_category=False,
-)
+@asset(schema="models", group="index", kinds={"python"}, deps=["marts.evaluation", "models.champion"], by_category=False)
 def search_thresholds(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """The champion's cosine cut of each label and the weight of its cosines beside BM25, as evaluation chose them on dev queries."""
     import pandas as pd
@@ -133,11 +119,7 @@ def shard_set(context: Context, settings: WithSettings, artifacts: WithArtifacts
         champion,
         artifact_name(context.instance, "models.search_thresholds"),
         {category: shards[category] for category in history.categories if category in shards},
-        {
-            category: vectors[category].tags.get(f"{INPUT_TAG}staging.products", "")
-            for category in history.categories
-            if category in vectors
-        },
+        {c: vectors[c].tags.get(f"{INPUT_TAG}staging.products", "") for c in history.categories if c in vectors},
     )
     parts = {"search_thresholds": made.thresholds, **made.shards}
     waits = [part for part, name in parts.items() if artifacts.open(name).facts["encoder"] != champion.version]
