@@ -1,7 +1,5 @@
 """The command line, `whetstone`: builds, explains, searches and reports. Every command says what it does with `--help`."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -6,8 +6,6 @@ the catalog can't look good. sentence-transformers' `InformationRetrievalEvaluat
 `ndcg_score` takes graded gains, and gives equal scores (listings with one text) the mean over their orders.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

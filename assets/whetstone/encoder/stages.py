@@ -11,8 +11,6 @@ Notable:
   second copy of the weights is held in memory.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext

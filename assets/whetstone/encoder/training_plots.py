@@ -1,7 +1,5 @@
 """The picture of one stage's training: loss by step, dev NDCG@10 by step, and which checkpoint was kept."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

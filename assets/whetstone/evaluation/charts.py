@@ -1,7 +1,5 @@
 """Plots of a report: one figure a question, drawn through the Figure API (no pyplot, no global state, no display)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -5,8 +5,6 @@ pipe or line break ends a Markdown cell, and the HTML is that Markdown without r
 no script, and a policy that forbids everything else; it follows the reader's light or dark setting.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape

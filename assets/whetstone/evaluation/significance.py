@@ -9,8 +9,6 @@ gives no interval where one resample is undefined, and its permutation test is e
 Small p says "not by chance on these queries", nothing on size: read it beside the interval. No correction for many comparisons is made.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

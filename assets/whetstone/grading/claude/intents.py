@@ -18,8 +18,6 @@ missing intents can cost at most, and answers that were lost. Both are read in t
 cannot spend the same dollar.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections import defaultdict
