@@ -1,7 +1,5 @@
 """The command line, `whetstone`: builds, explains, searches and reports. Every command says what it does with `--help`."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -164,8 +162,7 @@ def search(
     category: Annotated[str | None, typer.Option("--category", "-c", help="Only this category (slug).")] = None,
     system: Annotated[str, typer.Option(help="champion, base, bm25, hybrid (blend) or rrf (by ranks).")] = "champion",
     queries: Annotated[Path | None, typer.Option(help="A file of queries, one a line, instead of one query.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a query and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", "--jsonl", help="Print one JSON object a query and line instead of a table.")] = False,
 ) -> None:
     """Search the published set of shards, over all categories or one."""
     if (query is None) == (queries is None):
@@ -178,7 +175,7 @@ def search(
     settings = load_settings()
     searcher = open_searcher(settings, Warehouse(database=str(settings.warehouse_path)).read)
     found = searcher.search(texts, k, system, category)
-    lines = render_jsonl(texts, found) if as_jsonl or as_json else [render_table(texts, found)]
+    lines = render_jsonl(texts, found) if as_json else [render_table(texts, found)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
@@ -190,15 +187,13 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print report.js
     from whetstone.platform.asset import artifact_names
 
     settings = load_settings()
-    folder = settings.root / "report"
     made = artifact_names(dagster_instance(settings), "reports.report").get(None)
     if made is None:
         raise WhetstoneError(f"there is no report of source {settings.source} yet; run `whetstone build`")
     content = (Artifacts(settings.root / "artifacts").open(made).path / "report.json").read_text(encoding="utf-8")
     sys.stdout.write(content if as_json else table_text(json.loads(content)))
-    if as_json:
-        return
-    OUT.print(f"\nreport: {folder / 'report.html'} (also .md and .json)")
+    if not as_json:
+        OUT.print(f"\nreport: {settings.root / 'report' / 'report.html'} (also .md and .json)")
 
 
 @source_app.command("check")

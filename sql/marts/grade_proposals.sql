@@ -2,7 +2,7 @@
 -- Each rule proposes the pairs of its class, those nearest to the top first, at most `candidates_per_rule` a query; of pairs whose
 -- products read the same the first is enough. Pairs of dev queries are proposed only while nobody judged any dev query: no tier takes
 -- them. Judged pairs of train and dev queries always stay: their grade costs nothing and measures the annotators.
-with found as (
+with proposed as (
     select
         query_id,
         product_id,
@@ -15,9 +15,7 @@ with found as (
         best_rank::double as distance,
     from marts.disagreement_sets
     where category = $category and class != 'other'
-),
-
-similar_pairs as (
+    union all
     select
         query_id,
         product_id,
@@ -25,9 +23,7 @@ similar_pairs as (
         -cosine as distance,
     from marts.token_similar
     where category = $category
-),
-
-judged as (
+    union all
     select
         query_id,
         product_id,
@@ -41,14 +37,6 @@ judged_dev as (
     select judgments.query_id from raw.judgments as judgments
     inner join raw.queries as queries on judgments.query_id = queries.query_id
     where queries.split = 'dev'
-),
-
-proposed as (
-    select * from found
-    union all
-    select * from similar_pairs
-    union all
-    select * from judged
 ),
 
 described as (
@@ -73,24 +61,20 @@ placed as (
         *,
         row_number() over (partition by query_id, rule, is_twin order by distance, product_id) as place,
     from described
-),
-
-final as (
-    select
-        $category as category,
-        query_id,
-        product_id,
-        rule,
-        place,
-        case
-            when rule = 'judged' then null
-            when is_twin then 'same text'
-            when place > $candidates_per_rule then 'over the cap'
-        end as dropped,
-        split,
-        query,
-        text,
-    from placed
 )
 
-select * from final
+select
+    $category as category,
+    query_id,
+    product_id,
+    rule,
+    place,
+    case
+        when rule = 'judged' then null
+        when is_twin then 'same text'
+        when place > $candidates_per_rule then 'over the cap'
+    end as dropped,
+    split,
+    query,
+    text,
+from placed

@@ -6,14 +6,14 @@ import dagster as dg
 
 from whetstone.platform.asset import key_of
 from whetstone.platform.partitions import CATEGORIES
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 DRIFT = 0.2  # share of a category's products by which their number may change from one landing to the next
 
 
 @dg.asset_check(asset=key_of("raw.catalog"), description="The newest file of the source is no older than `fresh_days` in its source.yml.")
-def feed_is_fresh(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+def feed_is_fresh(settings: WithSettings) -> dg.AssetCheckResult:
     """Hold the time of the newest file against the clock; a source that declares no limit passes."""
     from whetstone.catalog.source import open_source
 

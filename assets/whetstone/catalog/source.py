@@ -40,11 +40,6 @@ def _parameter(key: str) -> str:
     return key
 
 
-def _template(text: str) -> str:
-    text_sql(text)  # refuses a bad one
-    return text
-
-
 RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_below_the_data_folder)]
 
 
@@ -68,7 +63,7 @@ class SourceSpec(Declared):
     files: dict[Annotated[str, AfterValidator(_parameter)], FileSpec] = Field(min_length=1)
     guideline: str
     category_depth: int = Field(1, ge=1, le=9)
-    text: Annotated[str, AfterValidator(_template)] = DEFAULT_TEMPLATE
+    text: Annotated[str, AfterValidator(lambda text: text_sql(text) and text)] = DEFAULT_TEMPLATE
     locale: str
     synonyms: RelativePath | None = None
     fresh_days: int | None = Field(None, ge=1)
@@ -192,11 +187,8 @@ def _find(data: Path, pattern: str) -> list[Path]:
         return [data / pattern]
     found = data.glob(pattern) if _GLOB & set(pattern) else [data / pattern]
     files = {below for path in found for below in ([path] if path.is_file() else path.rglob("*")) if below.is_file()}
-    return sorted(path for path in files if not any(map(_is_left_alone, path.relative_to(data).parts)))
-
-
-def _is_left_alone(name: str) -> bool:
-    return name[0] in "._" or name.lower().endswith(_UNFINISHED)
+    parts = {path: path.relative_to(data).parts for path in files}
+    return sorted(path for path in files if not any(name[0] in "._" or name.lower().endswith(_UNFINISHED) for name in parts[path]))
 
 
 def _read_select(path: Path) -> tuple[str, list[str]]:

@@ -5,10 +5,9 @@ import dagster as dg
 from whetstone.grading.assets import PAYING, warn
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.jobs import build_of, open_cascade, open_room
-from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import asset, result
 from whetstone.platform.registry import registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval.channels import channel
 
@@ -42,12 +41,7 @@ def _synthetic_queries(guideline: Guideline, restricted: bool, share: float) -> 
         uses=PAYING,
         version=f"2-{restricted}-{share}-{guideline.version}-{QueryPrompt().version}",
     )
-    def synthetic_queries(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def synthetic_queries(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per product that gets a synthetic query: by Claude where it can be bought, else from a template ([B] augmentation)."""
         from whetstone.curriculum.synthetic import choose_products, synthetic_queries
         from whetstone.grading.annotators import open_writer
@@ -80,12 +74,7 @@ def _synthetic_grades(guideline: Guideline) -> dg.AssetsDefinition:
         uses=[*PAYING, "bm25_k1", "bm25_b"],
         version="-".join(["1", guideline.version, *(channel(name).version for name in NEAR)]),
     )
-    def synthetic_grades(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def synthetic_grades(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per graded pair of a synthetic query: its own product and likely negatives, settled by the cascade alone."""
         import pandas as pd
 

@@ -144,7 +144,6 @@ def _rows(
 
 
 def _wide(material: Material, rows: Iterable[_Row], width: int) -> pd.DataFrame:
-    """Rows with `width` negatives side by side."""
     ids = [f"negative_id_{number}" for number in range(1, width + 1)]
     wide = [(row.query_id, row.product_id, row.tier, *(negative for _, negative in row.negatives)) for row in rows]
     frame = pd.DataFrame(wide, columns=["query_id", "product_id", "tier", *ids])

@@ -13,9 +13,7 @@ import pandas as pd
 from whetstone.curriculum.ring import Ring
 from whetstone.platform.errors import WhetstoneError
 
-NO_PAIRS = pd.DataFrame({"query_id": [], "product_id": [], "grade": [], "label": []}).astype(
-    {"query_id": str, "product_id": str, "grade": "int64", "label": "int64"}
-)
+NO_PAIRS = pd.DataFrame(columns=["query_id", "product_id", "grade", "label"]).astype({"grade": "int64", "label": "int64"})
 
 _GRADES = """
 select query_id, product_id, max(grade) as grade, max(label) as label from {}

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from whetstone.platform.asset import asset, result
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithSettings
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval.channels import CHANNELS
 
@@ -15,7 +15,7 @@ from whetstone.retrieval.channels import CHANNELS
     deps=["staging.products", "staging.queries", "marts.disagreement_sets"],
     uses=["similar_low", "similar_high", "similar_per_query"],
 )
-def token_similar(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.MaterializeResult:
+def token_similar(context: Context, settings: WithSettings, warehouse: Warehouse) -> dg.MaterializeResult:
     """One row per query x product that share words (TF-IDF cosine 0.2-0.6) and that no channel found."""
     from whetstone.disagreement.token_similar import token_similar as similar_pairs
 
@@ -30,7 +30,7 @@ def token_similar(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
 
 
 @asset(schema="marts", group="disagreement", kinds={"python", "duckdb"}, deps=["marts.disagreement_sets"])
-def channel_overlap(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+def channel_overlap(context: Context, warehouse: Warehouse) -> dg.MaterializeResult:
     """One row per pair of channels: the share of their finds that both have. Low overlap is what mining lives on ([A]: 13-15 %)."""
     from whetstone.disagreement.overlap import heatmap, overlap
     from whetstone.platform.plots import embed, figure_png

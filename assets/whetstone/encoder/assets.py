@@ -11,10 +11,10 @@ from whetstone.encoder.recipes import Recipe, Stage, Towers
 from whetstone.grading.assets import PAYING, warn
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.jobs import JUDGED, build_of, open_cascade, open_room
-from whetstone.platform.artifacts import Artifact, Artifacts, fingerprint
+from whetstone.platform.artifacts import Artifact, fingerprint
 from whetstone.platform.asset import artifact_name, asset, result
 from whetstone.platform.registry import Encoder, registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval.channels import CHANNELS
 
@@ -49,12 +49,7 @@ def _stage_asset(recipe: Recipe, stage: Stage, before: str | None, guideline: Gu
         description=f"Checkpoint of the stage `{stage.name}` of recipe `{recipe.name}` (loss: {stage.loss}), the best on dev queries.",
         metadata={"recipe": dg.MetadataValue.json(stage.model_dump(mode="json"))},
     )
-    def checkpoint(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def checkpoint(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         from dataclasses import asdict
 
         from whetstone.curriculum.material import load_material
@@ -154,12 +149,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
         by_category=False,
         nightly=True,
     )
-    def hard_samples(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def hard_samples(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per pair that the encoder so far ranks on the wrong side of k / 2; what was never graded is graded through the ledger."""
         import pandas as pd
 

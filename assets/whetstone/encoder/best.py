@@ -5,8 +5,6 @@ weights so far, both curves and what the loss itself learned. Its last file says
 that is taken up from it ends with the same weights, bit for bit, as one that nobody disturbed (on one thread).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -1,14 +1,10 @@
-"""Graded NDCG@10 on dev queries over a fixed sub-catalog: the figure by which a stage's best checkpoint is chosen.
-
-    DCG@10 = sum_{i=1..10} gain_i / log2(i + 1),    NDCG@10 = DCG@10 / DCG@10 of the best possible order of the judged products
+"""Graded NDCG@10 (as `retrieval.ranking.ndcg`) on dev queries over a fixed sub-catalog, by which a stage's best checkpoint is chosen.
 
 The gains are the guideline's. An unjudged product has gain 0 and may crowd a judged one out, as in the whole catalog. The sub-catalog is
 every judged product of the dev queries plus others of the smallest seeded hashes: it hardly changes when the catalog does, and what loses
 the catalog can't look good. sentence-transformers' `InformationRetrievalEvaluator` knows only relevant and not relevant; scikit-learn's
 `ndcg_score` takes graded gains, and gives equal scores (listings with one text) the mean over their orders.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,9 +35,8 @@ class DevSet:
     @property
     def version(self) -> str:
         """Hash of the content."""
-        return fingerprint(
-            self.queries, self.products, [where.tolist() for where in self.gains.nonzero()], self.gains[self.gains > 0].tolist()
-        )
+        places = [where.tolist() for where in self.gains.nonzero()]
+        return fingerprint(self.queries, self.products, places, self.gains[self.gains > 0].tolist())
 
 
 def build_dev_set(

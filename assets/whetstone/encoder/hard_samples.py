@@ -30,21 +30,14 @@ def mine_hard_samples(
     cap: int,
     confidence: float,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The hard samples of train queries, and how many pairs were left out for which reason.
+    """The hard samples of train queries (query_id, text) over products (product_id, category, text), and what was left out and why.
 
-    Args:
-        queries: query_id, text.
-        products: product_id, category, text: what is searched.
-        encode_queries: Query texts to unit vectors (n, d).
-        product_vectors: The products' unit vectors, row by row.
-        graded: query_id, product_id, grade, label, confidence, settled_by of every pair graded before, whoever was how sure.
-        grade: Asks the cascade about pairs (query_id, product_id, category, query, text), the most worthwhile first; rows like `graded`.
-        k: Depth of the search; its middle is the border.
-        cap: Most never graded pairs of a query and half to ask about.
-        confidence: Least confidence of a grade.
+    The two functions give unit vectors (n, d), of query texts and of the products row by row. `graded` (query_id, product_id, grade, label,
+    confidence, settled_by) is every pair graded before, whoever was how sure; `grade` asks the cascade about pairs (query_id, product_id,
+    category, query, text), the most worthwhile first, and gives rows like `graded`. `k` is the search's depth, `cap` the most never graded
+    pairs of a query and half to ask about, `confidence` the least of a grade that counts.
 
-    Returns:
-        Rows kind, query_id, product_id, rank, grade, label, confidence, settled_by, ordered by query and rank.
+    Returns rows kind, query_id, product_id, rank, grade, label, confidence, settled_by, ordered by query and rank.
     """
     ids = queries["query_id"].tolist()
     found = exact_search(encode_queries(queries["text"].tolist()), product_vectors(), ids, products["product_id"].tolist(), k)

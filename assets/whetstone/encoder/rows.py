@@ -5,8 +5,6 @@
 - the others: as they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

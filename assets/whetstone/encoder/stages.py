@@ -11,8 +11,6 @@ Notable:
   second copy of the weights is held in memory.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -151,7 +149,5 @@ def _trainer(
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The library's trainer, without its model card."""
-
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: the card looks up data sets and base models on the hub."""

@@ -9,8 +9,6 @@ Only sentence-transformers' own modules, so `SentenceTransformer(folder)` loads 
 products are what is kept), the same on both sides: training starts as near to the base as the dimension allows.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Literal

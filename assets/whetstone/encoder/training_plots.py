@@ -1,7 +1,5 @@
 """The picture of one stage's training: loss by step, dev NDCG@10 by step, and which checkpoint was kept."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,10 +10,7 @@ Curve = Sequence[tuple[int, float]]
 
 
 def plot_training(loss: Curve, dev: Curve, best_step: int, title: str) -> Figure:
-    """Loss above dev NDCG@10, both as (step, value); step 0 of dev is the stage's start, `best_step` (marked) is what was kept.
-
-    The figure belongs to no window (the Figure API, not pyplot): it is for `platform.plots.figure_png`.
-    """
+    """Loss above dev NDCG@10, both as (step, value); step 0 of dev is the stage's start, `best_step` (marked) is what was kept."""
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subplots(2, 1, sharex=True)

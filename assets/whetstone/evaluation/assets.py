@@ -7,13 +7,12 @@ from pathlib import Path
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
-from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import INPUT_TAG, artifact_name, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
 from whetstone.platform.history import History
 from whetstone.platform.registry import Encoder, registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 BEFORE_TAG = "whetstone-champion/before"  # whom the gate compared with
@@ -34,12 +33,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         version=f"2-{guideline.version}",
         by_category=False,
     )
-    def evaluation(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: Warehouse,
-        artifacts: dg.ResourceParam[Artifacts],
-    ) -> dg.MaterializeResult:
+    def evaluation(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per system x dev or test query: every metric, over the full catalog and without routing."""
         import pandas as pd
 
@@ -73,9 +67,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
 
 
 @asset(schema="models", group="evaluation", kinds={"python"}, deps=["marts.evaluation"], by_category=False)
-def champion(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def champion(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import decide
@@ -116,9 +108,7 @@ def champion(
     uses=["seed"],
     by_category=False,
 )
-def report(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def report(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """`report.json`, `report.md` and `report.html`: every system with intervals, segments, comparisons, overlap and who graded what."""
     import pandas as pd
 

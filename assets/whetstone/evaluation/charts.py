@@ -1,7 +1,5 @@
 """Plots of a report: one figure a question, drawn through the Figure API (no pyplot, no global state, no display)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 
@@ -27,7 +25,9 @@ def systems_figure(report: Report) -> Figure:
     axes = figure.add_subplot()
     axes.hlines(places, low, high, color=colours, linewidth=1.6)
     axes.scatter(mean, places, color=colours, s=25)
-    axes.set_yticks(places, [_shown(f"{name} (champion)" if name == champion else name) for name in systems])
+    axes.set_yticks(
+        places, [printable(f"{name} (champion)" if name == champion else name, LONGEST_NAME) for name in systems], parse_math=False
+    )
     axes.set(ylim=(len(systems) - 0.4, -0.6), xlim=(0, None), xlabel="ndcg@10 of the test queries")
     _style(axes, "x")
     return figure
@@ -42,7 +42,7 @@ def separability_figure(pairs: pd.DataFrame, encoders: Sequence[str]) -> Figure:
         labels = list(own.groups)
         axes.violinplot([part.to_numpy() for _, part in own], positions=labels, widths=0.8, showmedians=True)
         axes.set_xticks(labels, [f"label {label}\nn = {count:,}" for label, count in own.size().items()])
-        axes.set_title(_shown(encoder), fontsize=9)
+        axes.set_title(printable(encoder, LONGEST_NAME), fontsize=9, parse_math=False)
         _style(axes, "y")
     panels[0].set(ylabel="cosine of query and product")
     return figure
@@ -52,8 +52,3 @@ def _style(axes: Axes, grid: Literal["x", "y"]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="#e3e6ea")
-
-
-def _shown(name: str) -> str:
-    """A short name shown literally: to matplotlib dollars are mathematics."""
-    return printable(name, LONGEST_NAME).replace("$", r"\$")

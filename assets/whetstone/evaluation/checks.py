@@ -4,17 +4,16 @@ import dagster as dg
 
 from whetstone.platform.asset import key_of
 from whetstone.platform.registry import registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 
-@dg.asset_check(
-    asset=key_of("models.champion"),
-    blocking=True,
-    description="The champion's NDCG@10 on dev queries is not under the base encoder's.",
-)
-def champion_at_floor(settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Blocks the vectors and the index, so that what served goes on serving; passes where no dev query is judged."""
+@dg.asset_check(asset=key_of("models.champion"), blocking=True)
+def champion_at_floor(settings: WithSettings, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The champion's NDCG@10 on dev queries is not under the base encoder's.
+
+    It blocks the vectors and the index, so that what served goes on serving; it passes where no dev query is judged.
+    """
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import METRIC
 
@@ -30,9 +29,8 @@ def champion_at_floor(settings: dg.ResourceParam[Settings], warehouse: Warehouse
         return dg.AssetCheckResult(passed=False, description=said)
     said = f"dev {METRIC} of {pointers.champion.name} is {found:.4f}, the base's {floor:.4f}"
     mend = "" if found >= floor else "; `whetstone rollback`, or train anew"
-    return dg.AssetCheckResult(
-        passed=bool(found >= floor), description=said + mend, metadata={"champion": float(found), "base": float(floor)}
-    )
+    figures = {"champion": float(found), "base": float(floor)}
+    return dg.AssetCheckResult(passed=bool(found >= floor), description=said + mend, metadata=figures)
 
 
 CHECKS = [champion_at_floor]

@@ -4,8 +4,6 @@ random, every lexical channel, every encoder (`base`, the champion before, each 
 hybrids with BM25: reciprocal rank fusion (`rrf_<encoder>`), and the blend that was tuned for it on dev queries (`hybrid_<encoder>`).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ for no significance on purpose: few dev queries seldom give it, and the no-harm 
 than two queries can't be tested: it is skipped, and the reason names it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,8 +36,6 @@ class Decision:
 
 
 class _Trial(NamedTuple):
-    """How a candidate did against the champion."""
-
     candidate: str
     passes: bool
     gain: float

@@ -10,7 +10,7 @@ from whetstone.platform.asset import ARTIFACT_TAG, INPUT_TAG, key_of
 from whetstone.platform.build import Builder
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.history import History
-from whetstone.platform.registry import Encoder, Pointers, ShardSet, State, registry_of
+from whetstone.platform.registry import ShardSet, State, registry_of
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
@@ -23,7 +23,16 @@ def roll_back(builder: Builder, settings: Settings, to: str | None) -> list[str]
     WhetstoneError: there is none, none of that name, or its weights are gone.
     """
     registry, history, artifacts = registry_of(settings), builder.history, builder.artifacts
-    pointers, target = registry.require(), previous_champion(registry.require(), to)
+    pointers = registry.require()
+    line = ", ".join(f"{each.name} ({each.version})" for each in pointers.previous)
+    if not line:
+        mend = "a previous champion is there once a build has promoted another one"
+        raise WhetstoneError(f"nothing to roll back to: the champion {pointers.champion.name} has no previous one; {mend}")
+    target = next((each for each in pointers.previous if to in (None, each.name, each.version)), None)
+    if target is None:
+        raise WhetstoneError(f"--to {to!r} is no previous champion; there are {line}")
+    if not Path(target.path).is_dir():
+        raise WhetstoneError(f"the weights of {target.name} are gone from {target.path}; choose another of {line} with --to, or train anew")
     found = next((each for each in registry.require_state().sets if each.encoder.version == target.version), None)
     whole = {category: name for category, name in (found.shards if found else {}).items() if not artifacts.damage(name)}
     serves = {category: name for category, name in whole.items() if category in history.categories}
@@ -40,20 +49,6 @@ def roll_back(builder: Builder, settings: Settings, to: str | None) -> list[str]
     ]
     said += [f"will be rebuilt by `whetstone build`: {', '.join(behind)}"] if behind else []
     return said
-
-
-def previous_champion(pointers: Pointers, to: str | None) -> Encoder:
-    """The encoder to go back to; WhetstoneError as in `roll_back`."""
-    line = ", ".join(f"{each.name} ({each.version})" for each in pointers.previous)
-    if not line:
-        mend = "a previous champion is there once a build has promoted another one"
-        raise WhetstoneError(f"nothing to roll back to: the champion {pointers.champion.name} has no previous one; {mend}")
-    target = next((each for each in pointers.previous if to in (None, each.name, each.version)), None)
-    if target is None:
-        raise WhetstoneError(f"--to {to!r} is no previous champion; there are {line}")
-    if not Path(target.path).is_dir():
-        raise WhetstoneError(f"the weights of {target.name} are gone from {target.path}; choose another of {line} with --to, or train anew")
-    return target
 
 
 def list_champions(state: State) -> list[str]:
@@ -77,7 +72,6 @@ def hear_of_rollback(settings: Settings, instance: dg.DagsterInstance, warehouse
     if pointers is None or last is None or last.data_version not in pointers.rejected:
         return
     from whetstone.evaluation.contestants import encoders_of
-    from whetstone.evaluation.report import report_json
 
     champion = pointers.champion
     is_there = ("marts.evaluation", None) in warehouse.written()  # a lost warehouse must not keep a build from mending it
@@ -85,12 +79,7 @@ def hear_of_rollback(settings: Settings, instance: dg.DagsterInstance, warehouse
     name, before = names.get(champion.version, champion.name), names.get(last.data_version, last.data_version)
     reason = f"{before} was rolled back to {name} by `whetstone rollback`."
     facts: dict[str, Any] = {"promoted": False, "champion": name, "before": before, "reason": reason}
-
-    def write(folder: Path) -> dict[str, Any]:
-        (folder / "decision.json").write_text(report_json({**facts, "comparisons": []}))
-        return facts
-
-    decided = artifacts.make("promotion", {**facts, "version": champion.version}, write)
+    decided = artifacts.make("promotion", {**facts, "version": champion.version}, lambda _: facts)
     kept = {tag: value for tag, value in last.tags.items() if tag.startswith(INPUT_TAG) or tag == "dagster/code_version"}
     tags = {**kept, ARTIFACT_TAG: decided.name.replace("/", "."), "dagster/data_version": champion.version}
     instance.report_runless_asset_event(dg.AssetMaterialization(CHAMPION, metadata=facts, tags=tags))

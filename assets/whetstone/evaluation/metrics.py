@@ -18,8 +18,6 @@ how many queries they count (`significance.Interval.count`). A query that the ru
 Ranks decide, not scores: a run brings its ties resolved (by -score, product_id). The figures agree with trec_eval's (tests).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ pipe or line break ends a Markdown cell, and the HTML is that Markdown without r
 no script, and a policy that forbids everything else; it follows the reader's light or dark setting.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -83,7 +81,6 @@ def report_html(report: Report, plots: Mapping[str, bytes]) -> str:
 
 
 def _facts(report: Report) -> str:
-    """One sentence: which source, when, how large."""
     catalog, queries = report["catalog"], report["catalog"]["queries"]
     return (
         f"Source {report['source']}, {report['created_at']}: {catalog['products']:,} products in {catalog['categories']:,} categories, "
@@ -92,7 +89,6 @@ def _facts(report: Report) -> str:
 
 
 def _main_table(report: Report) -> Rows:
-    """System by the main metrics."""
     return [["system", *MAIN], *([_marked(name, report), *_cells(each, MAIN)] for name, each in report["systems"].items())]
 
 
@@ -126,7 +122,6 @@ def _further(key: str, value: Any) -> str:
 
 
 def _section(title: str, paragraphs: Sequence[str], table: Rows = ()) -> str:
-    """A heading, then paragraphs, then perhaps a table, in Markdown."""
     parts = [f"## {_markdown(title)}"]
     parts += [re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", _markdown(each)) for each in paragraphs]  # nor does one begin a list or a rule
     if table:
@@ -155,7 +150,6 @@ def _cells(figures: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[str]:
 
 
 def _number(value: float | None, spec: str = ".4f") -> str:
-    """A figure, or a dash where it is undefined."""
     return "-" if value is None else format(value, spec)
 
 

@@ -10,8 +10,6 @@ Further keys follow (separability, who graded how much, overlap, versions); the 
 undefined is null. Rows of random, bm25 and base always stand beside the rest: a figure without them can't be read.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -9,8 +9,6 @@ gives no interval where one resample is undefined, and its permutation test is e
 Small p says "not by chance on these queries", nothing on size: read it beside the interval. No correction for many comparisons is made.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +70,6 @@ def paired(values: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> 
 
 
 def _sign_flip_p(differences: Floats, seed: int, sign_patterns: int) -> float:
-    """Two-sided p of the paired randomisation test on (n_queries,) differences."""
     moving = differences[differences != 0]  # a zero keeps its sum under either sign
     is_exact = 2 ** len(moving) <= sign_patterns
     if is_exact:

@@ -1,7 +1,5 @@
 """The annotators that the settings name, ready to answer, cheapest first. A new annotator is one file and one branch here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

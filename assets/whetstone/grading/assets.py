@@ -1,21 +1,19 @@
 """Wiring of grading: the local annotator, the calibrated cascade, the grades (asked for once, through the ledger), and their audit."""
 
 import logging
-from typing import Any, TypeAlias
+from typing import Any
 
 import dagster as dg
 
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.jobs import JUDGED, build_of, open_cascade, open_room
-from whetstone.platform.artifacts import Artifacts, frame_version
+from whetstone.platform.artifacts import frame_version
 from whetstone.platform.asset import asset, result
 from whetstone.platform.registry import registry_of
+from whetstone.platform.resources import Context, WithArtifacts, WithSettings
 from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
-Context: TypeAlias = dg.AssetExecutionContext
-WithSettings: TypeAlias = dg.ResourceParam[Settings]
-WithArtifacts: TypeAlias = dg.ResourceParam[Artifacts]
 LOG = logging.getLogger("whetstone.grading")
 PAYING = ["cascade", "can_buy", "budget_usd", "category_budget_usd", "claude_small", "claude_large", "seed"]
 COUNTS = "meta.grading"

@@ -3,17 +3,14 @@
 import dagster as dg
 
 from whetstone.grading.assets import COUNTS
-from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import artifact_name, key_of
 from whetstone.platform.partitions import CATEGORIES
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 
 @dg.asset_check(asset=key_of("models.calibration"), blocking=True)
-def agreement_at_floor(
-    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
-) -> dg.AssetCheckResult:
+def agreement_at_floor(context: dg.AssetCheckExecutionContext, settings: WithSettings, artifacts: WithArtifacts) -> dg.AssetCheckResult:
     """Agreement of the cascade with human judgments of dev queries is at the floor (WHETSTONE_AGREEMENT_FLOOR) or above."""
     report = artifacts.open(artifact_name(context.instance, "models.calibration")).facts["report"]
     if report is None:

@@ -158,7 +158,7 @@ class _Check(BaseEvaluator):
 
 
 def _probabilities(model: CrossEncoder, rows: pd.DataFrame, device: str) -> np.ndarray:
-    """(pairs, levels) probabilities of rows with query and text."""
+    """(pairs, levels) of rows with query and text."""
 
     def score(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         return np.asarray(model.predict(list(pairs), batch_size=SCORE_BATCH, apply_softmax=True, show_progress_bar=False))

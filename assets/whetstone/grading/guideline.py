@@ -108,8 +108,5 @@ class Guideline(Declared):
 
 
 def load_guideline(name: str, folder: Path = FOLDER) -> Guideline:
-    """Read a guideline by name: the file `<name>.yml` of a folder, by default the shipped ones.
-
-    WhetstoneError: unknown name (the message lists the known ones), no YAML, or a field that is missing, unknown or out of range.
-    """
+    """The guideline in the file `name`.yml of a folder, by default of those that are shipped; WhetstoneError: as in `load_named`."""
     return load_named(Guideline, "guideline", name, folder)

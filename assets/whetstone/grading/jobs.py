@@ -19,8 +19,6 @@ select q.split, j.query_id, j.product_id, p.category, q.text as query, p.text, j
 from raw.judgments as j join raw.queries as q using (query_id) join staging.products as p using (product_id)
 where q.split in ('train', 'dev') order by j.query_id, j.product_id
 """
-
-
 BESIDES = {
     "marts.grade_audit": "the last stage about conflicts with engagement",
     "marts.hard_samples": "at most twice WHETSTONE_CANDIDATES_PER_RULE pairs a train query",

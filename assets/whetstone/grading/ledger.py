@@ -8,8 +8,6 @@ twice by accident is booked twice, and the first answer to a key is the one that
 A recorded failure is an answer too: it was paid for, and the same annotator version isn't asked the same again.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import json

@@ -17,8 +17,7 @@ SECTIONS = {
     """,
     "grades": """
         select
-            stage, sum(asked)::bigint as asked, sum(settled)::bigint as settled, sum(failed)::bigint as failed,
-            sum(unanswered)::bigint as unanswered, sum(new)::bigint as new_in_last_build,
+            stage, sum(columns(['asked', 'settled', 'failed', 'unanswered']))::bigint, sum(new)::bigint as new_in_last_build,
             sum(new_usd) as usd_of_last_build, any_value(why) as why_unanswered
         from meta.grading group by stage order by min(rowid)
     """,
@@ -28,9 +27,7 @@ SECTIONS = {
     """,
     "engagement_audit": """
         select
-            sum(graded)::bigint as graded, sum(sampled)::bigint as sampled, sum(conflicts)::bigint as conflicts,
-            sum(rejudged)::bigint as rejudged, sum(changed)::bigint as changed, sum(superseded)::bigint as superseded,
-            sum(disputed)::bigint as disputed,
+            sum(columns(['graded', 'sampled', 'conflicts', 'rejudged', 'changed', 'superseded', 'disputed']))::bigint,
             sum(sample_error_before * sampled_machine) / nullif(sum(sampled_machine), 0) as error_before,
             sum(sample_error_after * sampled_machine) / nullif(sum(sampled_machine), 0) as error_after,
             any_value(examination_exponent) as examination_exponent, any_value(reason) as reason

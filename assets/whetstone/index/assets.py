@@ -6,22 +6,20 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.platform.artifacts import Artifacts, fingerprint
+from whetstone.platform.artifacts import fingerprint
 from whetstone.platform.asset import INPUT_TAG, artifact_name, artifact_names, asset, key_of, result
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write
 from whetstone.platform.history import History
 from whetstone.platform.registry import ShardSet, registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 THRESHOLDS = "thresholds.json"
 
 
 @asset(schema="models", group="index", kinds={"torch", "numpy"}, deps=["staging.products", "models.champion"])
-def product_vectors(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def product_vectors(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """Unit vectors of the category's products by the champion; only texts that it never saw are encoded."""
     import numpy as np
 
@@ -40,9 +38,8 @@ def product_vectors(
 
     inputs = {"category": context.partition_key, "encoder": champion.version, "products": frame_version(keys)}
     made = artifacts.make("vectors", inputs, write)
-    return result(
-        artifact=made, metadata={"dagster/row_count": len(products), "encoder": champion.name, "dimensions": made.facts["dimensions"]}
-    )
+    shown = {"dagster/row_count": len(products), "encoder": champion.name, "dimensions": made.facts["dimensions"]}
+    return result(artifact=made, metadata=shown)
 
 
 @asset(
@@ -53,21 +50,14 @@ def product_vectors(
     uses=["index_dtype", "index_connectivity", "index_expansion_add", "index_expansion_search", "index_recall_floor"],
     version="3",
 )
-def search_index(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def search_index(context: Context, settings: WithSettings, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """The category's shard: the USearch index that was there before with what changed, or one from nothing."""
     from whetstone.index.shard import build_shard, load_vectors
 
     category = context.partition_key
     vectors = artifacts.open(artifact_name(context.instance, "models.product_vectors", category))
-    parameters: dict[str, Any] = {
-        "dtype": settings.index_dtype,
-        "connectivity": settings.index_connectivity,
-        "expansion_add": settings.index_expansion_add,
-        "expansion_search": settings.index_expansion_search,
-    }
-
+    names = ("dtype", "connectivity", "expansion_add", "expansion_search")
+    parameters: dict[str, Any] = {name: getattr(settings, f"index_{name}") for name in names}
     inputs = {"category": category, "vectors": vectors.version, "format": 3, **parameters}
     last = artifact_names(context.instance, "models.search_index").get(category)
     anew = last == f"index/{fingerprint('index', inputs)}"  # made again although nothing changed: a check did not pass
@@ -81,22 +71,12 @@ def search_index(
     made = artifacts.make("index", inputs, write, anew=anew)
     counts = {name: made.facts[name] for name in ("count_added", "count_removed")}
     size = sum(file.stat().st_size for file in made.path.iterdir())
-    return result(
-        artifact=made,
-        metadata={"dagster/row_count": made.facts["count"], **counts, "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))},
-    )
+    shown = {"dagster/row_count": made.facts["count"], **counts, "size_bytes": size, "path": dg.MetadataValue.path(str(made.path))}
+    return result(artifact=made, metadata=shown)
 
 
-@asset(
-    schema="models",
-    group="index",
-    kinds={"python"},
-    deps=["marts.evaluation", "models.champion"],
-    by_category=False,
-)
-def search_thresholds(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse, artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+@asset(schema="models", group="index", kinds={"python"}, deps=["marts.evaluation", "models.champion"], by_category=False)
+def search_thresholds(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """The champion's cosine cut of each label and the weight of its cosines beside BM25, as evaluation chose them on dev queries."""
     import pandas as pd
 
@@ -127,9 +107,7 @@ def search_thresholds(
     deps=["models.search_index", "models.search_thresholds", "models.champion"],
     by_category=False,
 )
-def shard_set(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], artifacts: dg.ResourceParam[Artifacts]
-) -> dg.MaterializeResult:
+def shard_set(context: Context, settings: WithSettings, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """What `whetstone search` serves, published as one: the champion, its thresholds and every category's shard, all of this encoder.
 
     While a category or the thresholds are of another encoder, what was published last goes on serving.
@@ -141,11 +119,7 @@ def shard_set(
         champion,
         artifact_name(context.instance, "models.search_thresholds"),
         {category: shards[category] for category in history.categories if category in shards},
-        {
-            category: vectors[category].tags.get(f"{INPUT_TAG}staging.products", "")
-            for category in history.categories
-            if category in vectors
-        },
+        {c: vectors[c].tags.get(f"{INPUT_TAG}staging.products", "") for c in history.categories if c in vectors},
     )
     parts = {"search_thresholds": made.thresholds, **made.shards}
     waits = [part for part, name in parts.items() if artifacts.open(name).facts["encoder"] != champion.version]

@@ -2,27 +2,18 @@
 
 import dagster as dg
 
-from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import artifact_name, key_of
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.registry import registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import WithArtifacts, WithSettings
 from whetstone.platform.warehouse import Warehouse
 
 
-@dg.asset_check(
-    asset=key_of("models.search_index"),
-    blocking=True,
-    partitions_def=CATEGORIES,
-    description="Recall@10 of the shard against exact search over its vectors, on the category's queries, is at the floor or above.",
-)
+@dg.asset_check(asset=key_of("models.search_index"), blocking=True, partitions_def=CATEGORIES)
 def recall_at_10(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    warehouse: Warehouse,
-    artifacts: dg.ResourceParam[Artifacts],
+    context: dg.AssetCheckExecutionContext, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts
 ) -> dg.AssetCheckResult:
-    """Compare the shard with exact search."""
+    """Recall@10 of the shard against exact search over its vectors, on the category's queries, is at the floor or above."""
     from whetstone.index.recall import probes, recall_at
     from whetstone.index.shard import load_vectors, open_shard
     from whetstone.retrieval.embedding import Embedder

@@ -30,7 +30,6 @@ def render_table(texts: Sequence[str], results: pd.DataFrame) -> str:
 
 
 def _by_query(count: int, results: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """Each query's rows, without their query_index."""
     found: list[list[dict[str, Any]]] = [[] for _ in range(count)]
     for row in results.to_dict("records"):
         found[row.pop("query_index")].append(row)

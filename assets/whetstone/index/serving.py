@@ -14,7 +14,7 @@ Encoders, shards and vectors are opened when a system first needs them: a search
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -65,21 +65,13 @@ class Searcher:
             return pd.DataFrame(columns=list(COLUMNS))
         if system in ("hybrid", "rrf"):
             lexical, dense = (self._run(part, asked, max(k, self.settings.depth), category) for part in ("bm25", "champion"))
-            run = self._thresholds.fuse(lexical, dense, k) if system == "hybrid" else rrf([lexical, dense], k)
+            run = self.open_thresholds().fuse(lexical, dense, k) if system == "hybrid" else rrf([lexical, dense], k)
         else:
             run = self._run(system, asked, k, category)
         rows = pd.Index(self.products["product_id"]).get_indexer(pd.Index(run["product_id"]))
         run = run.assign(query_index=run["query_id"].astype(np.int64))
         run[["title", "category"]] = self.products[["title", "category"]].to_numpy()[rows]
         return run[list(COLUMNS)]
-
-    @cached_property
-    def _shards(self) -> Mapping[str, Shard]:
-        return self.open_shards()
-
-    @cached_property
-    def _thresholds(self) -> Thresholds:
-        return self.open_thresholds()
 
     @cached_property
     def _base_rows(self) -> Vectors:
@@ -93,7 +85,7 @@ class Searcher:
             members = np.flatnonzero(self.products["category"] == category)
         product_ids = self.products["product_id"].iloc[members].tolist()
         if system == "champion":
-            if not (shards := [shard for name, shard in self._shards.items() if category in (None, name)]):
+            if not (shards := [shard for name, shard in self.open_shards().items() if category in (None, name)]):
                 what = "the catalog's categories" if category is None else f"category {category!r}"
                 raise WhetstoneError(f"the published set has no shard of {what}: run `whetstone build --select +shard_set`")
             held = [product for shard in shards for product in shard.product_ids]
@@ -117,9 +109,11 @@ def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame]) -> Se
     known = set(products["category"])  # a dropped category's shard may be gone
     return Searcher(
         products,
-        lambda: {category: open_shard(artifacts.open(name)) for category, name in sorted(served.shards.items()) if category in known},
+        cache(
+            lambda: {category: open_shard(artifacts.open(name)) for category, name in sorted(served.shards.items()) if category in known}
+        ),
         Embedder(served.encoder, settings.root / "vectors", settings.device),
         Embedder(base, settings.root / "vectors", settings.device),
         settings,
-        lambda: thresholds_of(artifacts.open(served.thresholds).facts),
+        cache(lambda: thresholds_of(artifacts.open(served.thresholds).facts)),
     )

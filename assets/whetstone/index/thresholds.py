@@ -82,9 +82,8 @@ def measure(encoder: str, lexical_run: pd.DataFrame, dense_run: pd.DataFrame, ju
     cuts = {str(label): cut for label, cut in found.items() if cut}
     if len(cuts) < len(found):
         lacking = " and ".join(f"label >= {label}" for label, cut in found.items() if not cut)
-        return Thresholds(
-            encoder, cuts, reason=f"no cut for {lacking}: all or none of the {len(known)} judged pairs of dev queries have it"
-        )
+        why = f"no cut for {lacking}: all or none of the {len(known)} judged pairs of dev queries have it"
+        return Thresholds(encoder, cuts, reason=why)
     lexical, dense = (run[run["query_id"].isin(judged["query_id"])] for run in (lexical_run, dense_run))
     both = scaled(lexical, dense, _pair_of(cuts))
     gains = judged[[*PAIR, "gain"]]

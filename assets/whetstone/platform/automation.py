@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from whetstone.platform.artifacts import Artifacts
+from whetstone.platform.resources import WithArtifacts
 from whetstone.platform.warehouse import Warehouse
 
 AC: Any = dg.AutomationCondition  # its combinators mix asset and check keys in ways that mypy can't follow
@@ -43,9 +43,7 @@ def sweep_sensor() -> dg.SensorDefinition:
     """
 
     @dg.sensor(name="sweep", asset_selection="*", minimum_interval_seconds=3600, default_status=dg.DefaultSensorStatus.RUNNING)
-    def sweep(
-        context: dg.SensorEvaluationContext, artifacts: dg.ResourceParam[Artifacts], warehouse: Warehouse
-    ) -> list[dg.RunRequest] | dg.SkipReason:
+    def sweep(context: dg.SensorEvaluationContext, artifacts: WithArtifacts, warehouse: Warehouse) -> list[dg.RunRequest] | dg.SkipReason:
         """One run for each stale partition whose inputs are up to date; a partition that keeps failing is tried once an input version."""
         from whetstone.platform.history import History
         from whetstone.platform.staleness import Graph, stale_partitions

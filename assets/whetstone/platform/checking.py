@@ -43,17 +43,13 @@ def run_checks(builder: Builder, select: str | None = None, categories: list[str
             places.setdefault(partition, []).append(key)
     found: list[Checked] = []
     for partition, checks in sorted(places.items(), key=str):
-        made = [check for check in checks if _is_built(builder, check.asset_key, partition)]
+        latest = {check: builder.history.latest(check.asset_key) for check in checks}
+        made = [check for check in checks if latest[check] and partition in {None, *latest[check]}]
         ran = _run(builder, made, partition) if made else {}
         for check in checks:
             status, severity, said = ran.get(check, ("skipped", "ERROR", "never built"))
             found.append(Checked(check.name, (check.asset_key, partition), status, severity, graph.get(check).blocking, said))
     return sorted(found, key=lambda each: (name_of(each.place), each.name))
-
-
-def _is_built(builder: Builder, key: dg.AssetKey, partition: str | None) -> bool:
-    latest = builder.history.latest(key)
-    return partition in latest if partition is not None else bool(latest)
 
 
 def _run(builder: Builder, checks: list[dg.AssetCheckKey], partition: str | None) -> dict[dg.AssetCheckKey, tuple[str, str, str]]:

@@ -62,7 +62,10 @@ class History:
         storage: Any = self.instance.event_log_storage
         with storage.index_connection() as connection:
             rows = connection.execute(db.select(events.id, events.partition, events.event).where(events.id.in_(newest))).fetchall()
-        found = {partition: _materialized(storage_id, event) for storage_id, partition, event in rows}
+        found: dict[str | None, Materialized] = {}
+        for storage_id, partition, event in rows:  # JSON, whose metadata may be large (plots) and stays packed
+            tags = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]["tags"] or {}
+            found[partition] = Materialized(storage_id, tags.get("dagster/data_version", NEVER), tags.get("dagster/code_version"), tags)
         if len(found) > 1:
             found.pop(None, None)  # of a time when the asset had no partitions
         return found
@@ -76,40 +79,22 @@ class History:
 
     def seen_by(self, parent: dg.AssetKey, partition: str | None) -> str:
         """The parent's version as a child sees it: its partition's, its only one's, or for an unpartitioned child all of them."""
-        if partition is not None and parent not in self._latest:
-            return self._of_one(parent, partition)
-        latest = self.latest(parent)
-        if None in latest and len(latest) == 1:
-            return latest[None].data_version[:TAG_LENGTH]
-        if partition is not None:
-            return latest[partition].data_version[:TAG_LENGTH] if partition in latest else NEVER
+        if partition is not None and parent not in self._latest:  # a step asks this of each of its inputs: the others aren't read
+            column = SqlEventLogStorageTable.c.partition
+            latest = self._read(parent, db.or_(column == partition, column.is_(None)))
+        else:
+            latest = self.latest(parent)
+        if partition is not None or None in latest:
+            made = latest.get(partition) or latest.get(None)
+            return made.data_version[:TAG_LENGTH] if made else NEVER
         versions = {c: latest[c].data_version if c in latest else NEVER for c in self.categories}
         return fingerprint(versions) if latest else NEVER
-
-    def _of_one(self, parent: dg.AssetKey, partition: str) -> str:
-        """The same for one partition, without reading the others: a step asks this of each of its inputs."""
-        column = SqlEventLogStorageTable.c.partition
-        found = self._read(parent, db.or_(column == partition, column.is_(None)))
-        made = found.get(partition) or found.get(None)
-        return made.data_version[:TAG_LENGTH] if made else NEVER
 
     def unpassed_checks(self, keys: list[dg.AssetCheckKey]) -> dict[tuple[dg.AssetKey, str | None], list[str]]:
         """Names of the checks that did not pass on the latest materialisation, by asset and partition.
 
-        A check that a kill kept from running counts too: otherwise the next build would walk past it.
-        """
-        passed = self._passed_checks() if keys else set()
-        unpassed: dict[tuple[dg.AssetKey, str | None], list[str]] = {}
-        for key in keys:
-            for partition, made in self.latest(key.asset_key).items():
-                if (key.asset_key.to_string(), key.name, partition, made.storage_id) not in passed:
-                    unpassed.setdefault((key.asset_key, partition), []).append(key.name)
-        return unpassed
-
-    def _passed_checks(self) -> set[tuple[str, str, str | None, int]]:
-        """Asset, check, partition and materialisation of every check whose latest execution passed.
-
-        One query: Dagster's own asks for each check anew, which takes seconds for a few hundred of them.
+        A check that a kill kept from running counts too: otherwise the next build would walk past it. One query: Dagster's own asks for
+        each check anew, which takes seconds for a few hundred of them.
         """
         checks = AssetCheckExecutionsTable.c
         newest = db.select(db.func.max(checks.id)).group_by(checks.asset_key, checks.check_name, checks.partition)
@@ -117,10 +102,10 @@ class History:
         query = db.select(*columns).where(checks.id.in_(newest), checks.execution_status == AssetCheckExecutionRecordStatus.SUCCEEDED.value)
         storage: Any = self.instance.event_log_storage
         with storage.index_connection() as connection:
-            return {tuple(row) for row in connection.execute(query)}
-
-
-def _materialized(storage_id: int, event: str) -> Materialized:
-    """What an event as Dagster stores it, JSON, says of a materialisation; its metadata may be large (plots), so it isn't unpacked."""
-    tags = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]["tags"] or {}
-    return Materialized(storage_id, tags.get("dagster/data_version", NEVER), tags.get("dagster/code_version"), tags)
+            passed = {tuple(row) for row in connection.execute(query)}
+        unpassed: dict[tuple[dg.AssetKey, str | None], list[str]] = {}
+        for key in keys:
+            for partition, made in self.latest(key.asset_key).items():
+                if (key.asset_key.to_string(), key.name, partition, made.storage_id) not in passed:
+                    unpassed.setdefault((key.asset_key, partition), []).append(key.name)
+        return unpassed

@@ -51,10 +51,7 @@ class Settings(BaseSettings):
     negatives_per_query: int = Field(50, ge=1, description="Most negatives a query keeps in its tiers ([A]: 50).")
 
     retrain_share: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="Training waits until more than this share of what it learns from changed; 0: any change.",
+        0.1, ge=0, le=1, description="Training waits until more than this share of what it learns from changed; 0: any change."
     )
 
     cascade: str = Field(

@@ -4,7 +4,7 @@ import dagster as dg
 
 from whetstone.platform.asset import OWNERS, asset, result
 from whetstone.platform.registry import registry_of
-from whetstone.platform.settings import Settings
+from whetstone.platform.resources import Context, WithSettings
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval.channels import CHANNELS, Channel
 
@@ -30,7 +30,7 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
         version=channel.version,
         description=f"One row per query x product that the channel found: {channel.description}",
     )
-    def run(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], warehouse: Warehouse) -> dg.MaterializeResult:
+    def run(context: Context, settings: WithSettings, warehouse: Warehouse) -> dg.MaterializeResult:
         import pandas as pd
 
         from whetstone.catalog.source import open_source

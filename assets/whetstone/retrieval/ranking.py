@@ -62,7 +62,6 @@ def _places(ids: Sequence[str], what: str) -> Positions:
 
 
 def _best(positions: Positions, scores: npt.NDArray[np.floating], order: Positions, k: int) -> Hits:
-    """The k best hits, best first."""
     if len(scores) > k:
         able = scores >= np.partition(scores, -k)[-k]  # with all of the group that straddles rank k
         positions, scores = positions[able], scores[able]

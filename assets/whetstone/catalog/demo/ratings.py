@@ -55,7 +55,6 @@ def _pool(stock: Stock, query: Query, alike: list[int], rng: np.random.Generator
 
 
 def _some(stock: Stock, kind: int, count: int, rng: np.random.Generator) -> Rows:
-    """At most `count` random rows of a type."""
     rows = stock.rows(kind)
     return np.unique(rng.choice(rows, count if len(rows) else 0))
 
@@ -102,6 +101,5 @@ def _alike_types(stock: Stock) -> list[list[int]]:
 
 
 def _sample(parts: list[Rows], count: int, rng: np.random.Generator) -> Rows:
-    """Up to `count` of the rows of all parts."""
     rows = np.concatenate([np.empty(0, dtype=np.int64), *parts])
     return rows if len(rows) <= count else rng.choice(rows, count, replace=False)

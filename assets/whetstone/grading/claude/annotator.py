@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whetstone.grading.claude.cost import Price, at_most_usd
-from whetstone.grading.claude.prompt import MAX_TOKENS, Prompt
+from whetstone.grading.claude.prompt import MAX_TOKENS, Prompt, version_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +38,7 @@ class ClaudeAnnotator:
     def __init__(self, name: str, model: str, price: Price, prompt: Prompt, ledger: Ledger, desk: Desk | None) -> None:
         self.name, self.model, self.price = name, model, price
         self._prompt, self._ledger, self._desk = prompt, ledger, desk
-        self.version = hashlib.sha256(json.dumps([model, prompt.version]).encode()).hexdigest()[:16]
+        self.version = version_of(model, prompt.version)
 
     def answer(self, pairs: pd.DataFrame, book: Book) -> str:
         """Buy answers; the desk books them itself, each as it arrives."""
@@ -84,5 +82,4 @@ class ClaudeAnnotator:
 
 
 def _sizes(requests: Sequence[dict[str, Any]]) -> list[int]:
-    """Bytes of each user's message."""
     return [len(request["messages"][0]["content"].encode()) for request in requests]

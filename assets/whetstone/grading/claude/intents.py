@@ -18,8 +18,6 @@ missing intents can cost at most, and answers that were lost. Both are read in t
 cannot spend the same dollar.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections import defaultdict
@@ -140,16 +138,13 @@ class Intents:
 
     def in_state(self, *states: str) -> list[Intent]:
         """The intents whose last event is one of these, oldest first."""
-        columns = "intent, event, batch_id, mark, terms"
-        query = f"select {columns} from ({STATES}) where list_contains($states, event) order by since"
+        query = f"select intent, event, batch_id, mark, terms from ({STATES}) where list_contains($states, event) order by since"
         found = self._ledger.read(query, {"states": list(states)}).astype(object)
+        requests = "select * from ledger.requests where intent = $intent order by request"
         return [
-            Intent(intent, event, batch_id, mark, json.loads(terms), self._requests(intent))
+            Intent(intent, event, batch_id, mark, json.loads(terms), self._ledger.read(requests, {"intent": intent}))
             for intent, event, batch_id, mark, terms in found.where(found.notna(), None).to_numpy().tolist()
         ]
-
-    def _requests(self, intent: str) -> pd.DataFrame:
-        return self._ledger.read("select * from ledger.requests where intent = $intent order by request", {"intent": intent})
 
     def known_batches(self) -> set[str]:
         """Batches of the account that are accounted for: ours, and those known to be foreign."""

@@ -151,7 +151,6 @@ class Desk:
             self._intents.note(intent.intent, "missing")
 
     def _send(self, intent: Intent, params: list[dict[str, Any]]) -> None:
-        """Send what is written down as one batch."""
         items = [{"custom_id": request, "params": each} for request, each in zip(intent.requests["request"], params, strict=True)]
         try:
             batch_id = self.api.create_batch(items)

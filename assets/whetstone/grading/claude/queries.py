@@ -8,19 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from whetstone.grading.claude.prompt import (
-    CLOSE,
-    EFFORT,
-    MAX_TOKENS,
-    OPEN,
-    PRODUCT_CHARS,
-    WRITTEN_CHARS,
-    Prompt,
-    as_data,
-    schema_of,
-    texts_of,
-    version_of,
-)
+from whetstone.grading.claude import prompt as base
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
 if TYPE_CHECKING:
@@ -29,22 +17,23 @@ if TYPE_CHECKING:
     from whetstone.grading.claude.annotator import ClaudeAnnotator
 
 WRITER = "claude_queries"
-_SYSTEM, _USER = texts_of("query")
+_SYSTEM, _USER = base.texts_of("query")
 
 
-class QueryPrompt(Prompt):
+class QueryPrompt(base.Prompt):
     """The prompt that asks for a query. It is its own guideline: another guideline of the shop buys no query anew."""
 
     name = WRITER
 
     def __init__(self) -> None:
-        self.system, self.terms = _SYSTEM.format(open=OPEN, close=CLOSE), {"kind": "query"}
-        self.schema = schema_of(query={"type": "string"})
-        self.version = version_of(EFFORT, MAX_TOKENS, self.system, _USER, self.schema, PRODUCT_CHARS, WRITTEN_CHARS)
+        self.system, self.terms = _SYSTEM.format(open=base.OPEN, close=base.CLOSE), {"kind": "query"}
+        self.schema = base.schema_of(query={"type": "string"})
+        limits = base.PRODUCT_CHARS, base.WRITTEN_CHARS
+        self.version = base.version_of(base.EFFORT, base.MAX_TOKENS, self.system, _USER, self.schema, *limits)
 
     def user(self, query: str, text: str) -> str:
         """The user's message: one data block with the product alone, cleaned and fenced as for a grade."""
-        return _USER.format(open=OPEN, data=as_data(product=(text, PRODUCT_CHARS)), close=CLOSE)
+        return _USER.format(open=base.OPEN, data=base.as_data(product=(text, base.PRODUCT_CHARS)), close=base.CLOSE)
 
 
 def write_queries(writer: ClaudeAnnotator, products: pd.DataFrame, ledger: Ledger, entry: Entry) -> tuple[dict[Any, str], str]:
