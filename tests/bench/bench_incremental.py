@@ -5,7 +5,7 @@
 
     full          build of everything, training included
     nothing       build again: no step may run                                            goal: 1 % of full
-    title         one product's title edited: one text encoded, no other product graded   goal: 3 %
+    title         one product's title edited: one text encoded; graded are its pairs, and pairs that come up in their place   goal: 3 %
     price         every price edited: nothing downstream of the landing runs              goal: no step
     category      a new category of 1/20 of the products                                  goal: 10 %
     status        `whetstone status` and a build with nothing to do, of 200 categories (24 products each)    goals: 10 s, 30 s
