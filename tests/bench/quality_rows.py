@@ -3,8 +3,9 @@
 Every row gets the same number of optimiser steps, whatever its number of stages; batches of listwise losses hold about as many texts as
 those of the in-batch softmax.
 
-Measured on 2026-11-28, on two cores without a GPU: `bench_quality.py --world-seed 4409 --encoder static --rate-factor 100 --seeds 3` (20,000
-products, 250 test queries, 300 steps of 48, a static base; recipes were tuned on another world and with MiniLM). README has the main rows with MiniLM.
+Measured on 2026-11-28, on two cores without a GPU, by `bench_quality.py --world-seed 4409 --encoder static --rate-factor 100 --seeds 3`
+(20,000 products, 250 test queries, 300 steps of 48, a static base; recipes were tuned on another world and with MiniLM). README has the
+main rows with MiniLM.
 
                                       ndcg@10 spread rec@10 rec@100 judged misspelt blended margin  minus mnr_baseline, ndcg@10
 random                                 0.0009        0.0005  0.0084                                 -0.2471 [-0.2808, -0.2174]
