@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from tests.evaluation.toy_shop import Shop
 
 from whetstone.evaluation.contestants import LABEL_NDCG
 from whetstone.evaluation.metrics import metric_names
@@ -73,3 +74,22 @@ def report(tables: dict[str, pd.DataFrame]) -> Report:
     decision = {"promoted": True, "champion": "encoder_mnr", "before": "base", "reason": "encoder_mnr becomes the champion: it is better."}
     calibrated = {"report": None, "warnings": ["No key."]}
     return gather(read, Settings(source="esci", seed=0), decision, calibrated, "2026-11-21T19:00:00Z")
+
+
+@pytest.fixture
+def shop(tmp_path) -> Shop:
+    shop = Shop(tmp_path)
+    shop.evaluate(base=(shop.base.version, 0.5))
+    shop.build()
+    assert not shop.outcome.failed
+    return shop
+
+
+@pytest.fixture
+def promoted(shop) -> Shop:
+    """A checkpoint that is better on dev has taken the base's place, and everything is rebuilt."""
+    shop.good = shop.checkpoint("good")
+    shop.evaluate(base=(shop.base.version, 0.5), encoder_mnr=(shop.good, 0.6))
+    shop.build()
+    assert not shop.outcome.failed and shop.serving().encoder.version == shop.good
+    return shop

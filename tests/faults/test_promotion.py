@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.evaluation.test_rollback import Shop
+from tests.evaluation.toy_shop import Shop
 
 from whetstone.evaluation import assets
 from whetstone.platform.asset import artifact_name
