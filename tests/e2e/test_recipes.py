@@ -19,6 +19,7 @@ FOLLOW = {
     "models.search_thresholds",
     "models.product_vectors",
     "models.search_index",
+    "models.shard_set",
     "reports.report",
 }
 
