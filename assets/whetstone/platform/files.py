@@ -30,7 +30,7 @@ def _beside(path: Path) -> Iterator[Path]:
     except BaseException as error:
         is_full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES
         mend = "free some of its disk" if is_full else None
-        if isinstance(error, OSError) and str(error.filename or path).startswith(str(path.parent)):
+        if isinstance(error, OSError) and Path(str(error.filename or path)).is_relative_to(path.parent):
             mend = _MENDS.get(error.errno, mend)
         shutil.rmtree(beside, ignore_errors=True)
         if beside.is_file():
