@@ -33,12 +33,6 @@ with proposed as (
     where category = $category and split != 'test'
 ),
 
-judged_dev as (
-    select judgments.query_id from raw.judgments as judgments
-    inner join raw.queries as queries on judgments.query_id = queries.query_id
-    where queries.split = 'dev'
-),
-
 described as (
     select
         proposed.*,
@@ -53,7 +47,7 @@ described as (
     inner join staging.products as products on proposed.product_id = products.product_id
     where
         queries.category = $category and products.category = $category
-        and (proposed.rule = 'judged' or queries.split = 'train' or not exists (select 1 from judged_dev))
+        and (proposed.rule = 'judged' or queries.split = 'train' or not exists (select 1 from staging.judged_splits where split = 'dev'))
 ),
 
 placed as (

@@ -58,7 +58,7 @@ def writer(shop: Any, statement: str) -> subprocess.Popen[bytes]:
 
 def test_a_database_is_read_and_let_go(erp: Any, connection: Any) -> None:
     report = land(connection, erp.load())
-    assert titles(connection) == ["Spade", "Rake"] and report.counts["products"] == 2
+    assert titles(connection) == ["Spade", "Rake"] and report.counts["catalog"] == 2
     assert connection.execute("select database_name from duckdb_databases() where not internal").fetchall() == [("memory",)]
     assert [problem.kind for problem in check_source(erp.load())] == ["unknown product"]  # p3, which the database has not
     assert land(connection, erp.load()) == report

@@ -28,7 +28,7 @@ def test_the_worked_example_has_no_problem_and_lands(teahouse: Source) -> None:
     assert check_source(teahouse) == []
     connection = duckdb.connect(":memory:")
     report = land(connection, teahouse)
-    assert report.counts == {"products": 3, "queries": 2, "judgments": 2, "engagement": 1}
+    assert report.counts == {"catalog": 3, "queries": 2, "judgments": 2, "engagement": 1}
     assert connection.execute("select product_id, category, text from raw.catalog order by 1").fetchall() == [
         ("007", "tea-green", "Uji & Sons Sencha, 100 g | Green"),
         ("008", "tea-black", "Assam, second flush, 250 g | Black"),
@@ -51,7 +51,7 @@ def test_the_same_shop_lands_from_a_database(teahouse: Source) -> None:
     source = load_source(folder.parents[1], "teawarehouse", teahouse.data)
     assert check_source(source) == []
     connection = duckdb.connect(":memory:")
-    assert land(connection, source).counts == {"products": 2, "queries": 2, "judgments": 2, "engagement": 1}
+    assert land(connection, source).counts == {"catalog": 2, "queries": 2, "judgments": 2, "engagement": 1}
     assert connection.execute("select product_id, category_name from raw.catalog order by 1").fetchall() == [("007", "Tea"), ("008", "Tea")]
     assert connection.execute("select database_name from duckdb_databases() where not internal").fetchall() == [("memory",)]
 

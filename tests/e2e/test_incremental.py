@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from whetstone.index.recall import recall_at
 from whetstone.index.shard import PRODUCTS_FILE, load_vectors, open_shard
 from whetstone.platform.artifacts import Artifact, Artifacts
 from whetstone.platform.asset import artifact_names, key_of
+from whetstone.platform.history import History
 from whetstone.platform.registry import registry_of
 from whetstone.platform.vectors import Vectors
 from whetstone.retrieval import embedding
@@ -105,6 +107,61 @@ def test_an_edit_costs_what_it_touches(built_world: World, monkeypatch: pytest.M
     first_seen = [row.text_hash for row in after.itertuples() if (row.query_id, row.product_id) not in before]
     assert new["text_hash"][0] in set(asked["text_hash"]) <= {new["text_hash"][0], *first_seen}
     assert not world.warehouse().read("select key from ledger.grades group by key having count(*) > 1").shape[0]
+
+
+def categories_of(built: set[str]) -> set[str]:
+    """The categories in names such as `marts.bm25_run[garden]`."""
+    return {name.split("[")[1].rstrip("]") for name in built if "[" in name}
+
+
+def routes(world: World) -> set[tuple[str, str]]:
+    return set(world.warehouse().table("staging.routed_queries", columns="query_id, category").itertuples(index=False, name=None))
+
+
+def test_an_edited_judgment_runs_the_category_of_its_product_alone(built_world: World) -> None:
+    world, path = built_world, built_world.files / "judgments.parquet"
+    placed = world.warehouse().table("staging.judgments")
+    chosen = placed[placed["split"] == "train"].iloc[0]
+    is_chosen = f"query_id = '{chosen['query_id']}' and product_id = '{chosen['product_id']}'"
+    duckdb.execute(f"create table judged as select * replace (if({is_chosen}, (grade + 1) % 5, grade) as grade) from '{path}'")
+    duckdb.execute(f"copy judged to '{path}' (format parquet)")
+    built = world.build()
+    assert f"marts.grades[{chosen['category']}]" in built and "marts.examination" in built
+    assert categories_of(built) == {chosen["category"]}
+
+
+def test_titles_that_draw_a_query_away_run_its_old_category_too_and_no_third(world: World) -> None:
+    """Nobody judged or clicked anything for it, so it goes where its nearest product is."""
+    world.settings = world.settings.model_copy(update={"route_neighbours": 1})
+    products = [(product, path[0]) for product, (_, path) in sorted(world.live.items())]
+    drawn, drawing = products[0][0], next(product for product, category in products if category != products[0][1])
+    path, title = world.files / "queries.parquet", world.live[drawn][0]
+    duckdb.execute(f"create or replace table asked as select * from '{path}'")
+    duckdb.execute("insert into asked by name select 'unheard' as query_id, $title as text, 'train' as split", {"title": title})
+    duckdb.execute(f"copy asked to '{path}' (format parquet)")
+    world.build("+disagreement_sets")
+    names = dict(world.warehouse().read("select product_id, category from staging.products").itertuples(index=False, name=None))
+    assert {category for query, category in routes(world) if query == "unheard"} == {names[drawn]}
+    world.live[drawn], world.live[drawing] = ("Something plain", world.live[drawn][1]), (title, world.live[drawing][1])
+    world.write()
+    built = world.build("+disagreement_sets")
+    assert {category for query, category in routes(world) if query == "unheard"} == {names[drawing]}
+    assert categories_of(built) == {names[drawn], names[drawing]} < set(names.values())
+
+
+def test_a_stop_between_the_routes_and_their_report_is_made_good(built_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, product = built_world, min(built_world.live)
+    world.live[product] = (world.live[product][0], ["Novelties of spring"])
+    world.write()
+    with monkeypatch.context() as patch:
+        patch.setattr("whetstone.catalog.assets.changed_contents", lambda *_: 1 / 0)
+        outcome = world.attempt()
+    assert "division" in outcome.failed[key_of("staging.query_routes"), None]
+    assert "staging.queries[novelties-of-spring]" in world.build()
+    assert world.build() == set()
+    told = {place: each.data_version for place, each in History(world.instance).latest(key_of("staging.routed_queries")).items()}
+    kept = {place: steps[-1].version for (table, place), steps in world.warehouse().written().items() if table == "staging.routed_queries"}
+    assert told.items() >= kept.items()
 
 
 def test_an_index_that_is_made_again_though_nothing_changed_is_built_from_nothing(built_world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from whetstone.grading.audit import audit_category
 from whetstone.grading.calibration import NONE, Calibration, Stage
+from whetstone.grading.engagement import examination_exponent
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 from whetstone.platform.warehouse import Warehouse
@@ -62,7 +63,8 @@ def judge(esci: Guideline, counting: Callable[..., Any]) -> Callable[..., tuple[
 @pytest.fixture
 def audit(ledger: Ledger, esci: Guideline, entry: Entry) -> Callable[..., tuple[pd.DataFrame, dict[str, Any]]]:
     def run(shop: Shop, judge: tuple[Any, Stage] | None, share: float = 1.0) -> tuple[pd.DataFrame, dict[str, Any]]:
-        audited, facts = audit_category(*shop, judge, ledger, esci, entry, share, seed=0)
+        eta = examination_exponent(shop.log, shop.human)
+        audited, facts = audit_category(shop.graded, shop.engagement, eta, judge, ledger, esci, entry, share, seed=0)
         return audited.set_index("product_id"), json.loads(json.dumps(facts, allow_nan=False))
 
     return run

@@ -13,16 +13,17 @@ from whetstone.platform.warehouse import Warehouse, replace_select
 _LANDED = {
     "catalog": "Products as the feed landed them, by category. The feed reports a new version when a category's rows changed.",
     "queries": "Queries as the feed landed them, with their segment.",
-    "judgments": "Human judgments as the feed landed them.",
-    "engagement": "Clicks, carts and purchases as the feed landed them.",
+    "judgments": "Human judgments as the feed landed them, by the product's category.",
+    "engagement": "Clicks, carts and purchases as the feed landed them, by the product's category.",
     "synonyms": "The source's synonym file in Solr's format, if it has one.",
 }
+_OF_THE_SHOP = ("queries", "synonyms")
 _ROUTED = "Which queries are routed to the category: query_routes decides it for all at once, and reports the categories where it changed."
 _FEED: dict[str, Any] = {"kinds": {"duckdb"}, "owners": OWNERS}
 EXTERNAL = [
     *(
         dg.AssetSpec(
-            ["raw", name], description=said, group_name="sources", partitions_def=CATEGORIES if name == "catalog" else None, **_FEED
+            ["raw", name], description=said, group_name="sources", partitions_def=None if name in _OF_THE_SHOP else CATEGORIES, **_FEED
         )
         for name, said in _LANDED.items()
     ),

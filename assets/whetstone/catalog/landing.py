@@ -26,11 +26,11 @@ _EXAMPLES = 3
 class LandingReport:
     """What landed."""
 
-    counts: dict[str, int]  # rows of products, queries, judgments, engagement
-    category_counts: dict[str, int]  # products by category slug
+    counts: dict[str, int]  # rows of catalog, queries, judgments, engagement
+    category_counts: dict[str, dict[str, int]]  # rows of catalog, judgments and engagement by category slug
+    category_versions: dict[str, dict[str, str]]  # their content versions
     category_names: dict[str, str]  # slug -> name as the shop writes it, levels joined by ` > `
-    category_versions: dict[str, str]  # slug -> content version of its products
-    versions: dict[str, str]  # content version of queries, judgments and engagement
+    queries_version: str
     dropped: dict[str, int]  # `judgments of an unknown product` and the like -> rows left out; only those that happened
 
 
@@ -62,11 +62,12 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source, before: str | No
             connection.execute("create schema if not exists raw")
             edits = {table: _replace(connection, f"raw.{table}", select) for table, select in _landed_selects(source).items()}
             report = _report(connection, dropped)
-            for category, version in report.category_versions.items():
-                step = Step(version, report.category_counts[category], edits["catalog"].get(category, 0))
-                note_written(connection, "raw.catalog", category, step)
-            for table, version in report.versions.items():
-                note_written(connection, f"raw.{table}", None, Step(version, report.counts[table], edits[table].get(None, 0)))
+            for table, versions in report.category_versions.items():
+                for category, version in versions.items():
+                    step = Step(version, report.category_counts[table][category], edits[table].get(category, 0))
+                    note_written(connection, f"raw.{table}", category, step)
+            step = Step(report.queries_version, report.counts["queries"], edits["queries"].get(None, 0))
+            note_written(connection, "raw.queries", None, step)
         except BaseException:
             connection.rollback()
             raise
@@ -113,10 +114,10 @@ def _category_name(source: Source) -> str:
 
 
 def _landed_selects(source: Source) -> dict[str, str]:
-    """SELECT of each landed table from the temporary ones, in an order that suits reads by category."""
+    """SELECT of each landed table from the temporary ones, in an order that suits reads by category; judged pairs read the catalog."""
     pairs = {
-        table: f"select * from temp.landing_{table} semi join temp.landing_products using (product_id) "
-        "semi join temp.landing_queries using (query_id) order by query_id, product_id"
+        table: f"select pairs.*, category from temp.landing_{table} as pairs join raw.catalog using (product_id) "
+        "semi join temp.landing_queries using (query_id) order by category, query_id, product_id"
         for table in ("judgments", "engagement")
     }
     # Maps are sorted by key, so that equal attributes are equal values; NULL values and blank texts say nothing and go.
@@ -169,18 +170,22 @@ def _landed_selects(source: Source) -> dict[str, str]:
 
 
 def _report(connection: duckdb.DuckDBPyConnection, dropped: dict[str, int]) -> LandingReport:
-    versioned = "count(*), sha256(coalesce(string_agg(row_hash, '' order by row_hash), ''))"
+    versioned = "count(row_hash), sha256(coalesce(string_agg(row_hash, '' order by row_hash), ''))"
     # The text's own hash stands for it; so a new template or depth changes a version just where it changes a text or a category.
-    content = "struct_pack(product_id, category_name, category_path, title, brand, description, attributes, text_hash)"
-    categories = connection.execute(f"""
-        select category, any_value(category_name), {versioned}
-        from (select category, category_name, md5(to_json({content})::varchar) as row_hash from raw.catalog)
-        group by category
-        order by category
-    """).fetchall()
-    counts, versions = {"products": sum(row[2] for row in categories)}, {}
-    for table in ("queries", "judgments", "engagement"):
-        hashed = f"select {versioned} from (select md5(to_json(r)::varchar) as row_hash from raw.{table} as r)"
-        [(counts[table], versions[table])] = connection.execute(hashed).fetchall()
-    names, sizes, hashes = ({row[0]: row[column] for row in categories} for column in (1, 2, 3))
-    return LandingReport(counts, sizes, names, hashes, versions, dropped)
+    product = "struct_pack(product_id, category_name, category_path, title, brand, description, attributes, text_hash)"
+    counts, category_counts, versions = {}, {}, {}
+    for table, content in (("catalog", product), ("judgments", "r"), ("engagement", "r")):
+        found = connection.execute(f"""
+            select category, {versioned}
+            from (select distinct category from raw.catalog)
+            left join (select category, md5(to_json({content})::varchar) as row_hash from raw.{table} as r) using (category)
+            group by category
+            order by category
+        """).fetchall()
+        category_counts[table] = {category: count for category, count, _ in found}
+        versions[table] = {category: version for category, _, version in found}
+        counts[table] = sum(category_counts[table].values())
+    hashed = f"select {versioned} from (select md5(to_json(r)::varchar) as row_hash from raw.queries as r)"
+    [(counts["queries"], queries_version)] = connection.execute(hashed).fetchall()
+    names = dict(connection.execute("select distinct category, category_name from raw.catalog order by category").fetchall())
+    return LandingReport(counts, category_counts, versions, names, queries_version, dropped)

@@ -24,7 +24,7 @@ def assets(settings: Settings, guideline: Guideline) -> list[dg.AssetsDefinition
     """The grading assets; the cross-encoder is one of them only where it grades. Another guideline makes them all stale."""
     trained = [_cross_encoder(guideline)] if "cross_encoder" in settings.stages else []
     names = ["models.cross_encoder" for _ in trained]
-    return [*trained, _calibration(guideline, names), _grades(guideline), _grade_audit(guideline)]
+    return [*trained, _calibration(guideline, names), _grades(guideline), examination, _grade_audit(guideline)]
 
 
 def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
@@ -130,15 +130,33 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
     return grades
 
 
+@asset(
+    schema="marts",
+    group="grading",
+    kinds={"duckdb"},
+    deps=["raw.engagement", "raw.judgments", "raw.queries"],
+    by_category=False,
+)
+def examination(context: Context, warehouse: Warehouse) -> dg.MaterializeResult:
+    """One row: how fast shoppers' looks fall with rank, in the whole shop; to one decimal, its standard error, so that it seldom moves."""
+    import pandas as pd
+
+    from whetstone.grading.engagement import examination_exponent
+
+    # estimated on judged pairs alone, so no more of the shop's log is read
+    log = warehouse.read("select log.* from raw.engagement as log semi join raw.judgments using (query_id, product_id)")
+    human = warehouse.read("select j.* from raw.judgments as j join raw.queries as q using (query_id) where q.split != 'test'")
+    eta = examination_exponent(log, human)
+    row = pd.DataFrame({"exponent": [None if eta is None else round(eta, 1)]}, dtype=float)
+    return result(warehouse.replace("marts.examination", row))
+
+
 def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
     @asset(
         schema="marts",
         group="grading",
         kinds={"duckdb", "anthropic"},
-        deps=[
-            *("marts.grades", "marts.grade_candidates", "models.calibration", "staging.engagement"),
-            *("raw.engagement", "raw.judgments", "raw.queries"),
-        ],
+        deps=["marts.grades", "marts.grade_candidates", "models.calibration", "staging.engagement", "marts.examination"],
         uses=[*PAYING, "audit_share"],
         version=f"1-{guideline.version}",
     )
@@ -151,14 +169,12 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         category = context.partition_key
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
         cascade, _ = open_cascade(context.instance, artifacts, room)
-        # examination is estimated on judged pairs alone, so no more of the shop's log is read, category by category
-        log = warehouse.read("select log.* from raw.engagement as log semi join raw.judgments using (query_id, product_id)")
-        human = warehouse.read("select j.* from raw.judgments as j join raw.queries as q using (query_id) where q.split != 'test'")
+        [eta] = warehouse.table("marts.examination")["exponent"].astype(object).where(lambda known: known.notna(), None)
         candidates = warehouse.table("marts.grade_candidates", category, "query_id, product_id, query, text")
         graded = warehouse.table("marts.grades", category).merge(candidates, on=["query_id", "product_id"], validate="one_to_one")
         engagement = warehouse.table("staging.engagement", category)
         judge, books = cascade[-1] if cascade else None, (room.ledger, guideline, room.entry)
-        audited, facts = audit_category(graded, engagement, log, human, judge, *books, settings.audit_share, settings.seed)
+        audited, facts = audit_category(graded, engagement, eta, judge, *books, settings.audit_share, settings.seed)
         words = {name: object if name in ("reason", "why_unanswered") else float for name in facts}
         warehouse.replace("meta.audit", pd.DataFrame([facts]).astype(words), category)
         written = warehouse.replace("marts.grade_audit", audited, category)

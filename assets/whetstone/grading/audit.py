@@ -21,7 +21,7 @@ from scipy import stats
 
 from whetstone.grading.annotator import PAIR_ID, Annotator
 from whetstone.grading.calibration import NO_ANSWER, Stage
-from whetstone.grading.engagement import debiased, examination_exponent
+from whetstone.grading.engagement import debiased
 from whetstone.grading.grade import HUMAN
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
@@ -35,8 +35,7 @@ _OLD, _NEW = ["kind", "old_grade", "old_settled_by"], ["new_grade", "new_confide
 def audit_category(
     graded: pd.DataFrame,
     engagement: pd.DataFrame,
-    log: pd.DataFrame,
-    human: pd.DataFrame,
+    eta: float | None,
     judge: tuple[Annotator, Stage] | None,
     ledger: Ledger,
     guideline: Guideline,
@@ -47,9 +46,8 @@ def audit_category(
     """Audit the grades of a category.
 
     `graded` are its graded pairs (query_id, product_id, category, query, text, grade, settled_by), `engagement` is its engagement.
-    `log` is the engagement of judged pairs of the whole shop, which examination by rank is estimated from, with the `human` judgments of
-    train and dev queries as a control for relevance. `judge` is the strongest stage, if there is any; its answers are kept in the
-    `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
+    `eta` is the shop's examination exponent (None: it can't be told). `judge` is the strongest stage, if there is any; its answers are
+    kept in the `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
 
     Returns a row for each conflict: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null without an answer),
     new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure, new_label; and facts in plain
@@ -57,7 +55,6 @@ def audit_category(
     estimated shares of sampled_machine that are wrong, sample_error_before and _after (None without any), examination_exponent, reason
     (why engagement tells nothing) and why_unanswered.
     """
-    eta = examination_exponent(log, human)
     is_sampled = in_sample(graded, seed, share)
     conflicts, reason = find_conflicts(graded.assign(is_sampled=is_sampled), debiased(engagement, eta), guideline)
     audited = conflicts.rename(columns={"grade": "old_grade", "settled_by": "old_settled_by"})
