@@ -24,6 +24,7 @@ from whetstone.platform.automation import automation_sensor, sweep_sensor
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.settings import Settings, load_settings
 from whetstone.platform.sql_models import sql_definitions
+from whetstone.platform.sqlite import without_waiting
 from whetstone.platform.warehouse import Warehouse
 from whetstone.retrieval import assets as retrieval
 from whetstone.retrieval.channels import CHANNELS, run_ranks_sql
@@ -79,4 +80,5 @@ def build(settings: Settings) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev`, `dg dev` and `dg check defs` load."""
+    without_waiting()
     return build(load_settings())

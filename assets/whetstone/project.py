@@ -16,6 +16,7 @@ from rich.markup import escape
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import atomic_write, exclusive
 from whetstone.platform.settings import PROJECT, Settings
+from whetstone.platform.sqlite import without_waiting
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -71,6 +72,7 @@ def dagster_instance(values: Settings) -> dg.DagsterInstance:
     if not target.exists() or target.read_text() != config:
         atomic_write(target, config)
     os.environ["DAGSTER_HOME"] = str(values.dagster_home)
+    without_waiting()
     no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
     with exclusive(values.root / "dagster.lock"):  # two processes that made its tables at once would spoil them for ever
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))

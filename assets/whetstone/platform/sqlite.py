@@ -1,0 +1,42 @@
+"""Dagster's SQLite files without a wait for the disk at every event.
+
+Dagster opens a connection a statement and closes it, 50 times for a small step. Each commit then waits for the disk, and so does each
+close, because the last connection to a write-ahead log empties it. Here a commit waits for nothing, and of the files of the whole
+instance a connection stays, which keeps their log. A process that is killed loses no event. After a power cut the last events may be
+missing, and their steps run again; the log of a run that was under way may be unreadable.
+"""
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+OF_THE_INSTANCE = ("index", "runs", "schedules")
+_kept: dict[str, sqlite3.Connection] = {}
+
+
+def without_waiting() -> None:
+    """From now on in this process, for every SQLite file that is reached through SQLAlchemy."""
+    if not event.contains(Engine, "connect", _connected):
+        event.listen(Engine, "connect", _connected)
+
+
+def _connected(connection: Any, _record: object) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    path = connection.execute("pragma database_list").fetchone()[2]
+    with suppress(sqlite3.Error):  # a file that can't be read or written is told by whoever needs it
+        connection.execute("pragma journal_mode = wal")
+        if Path(path).stem not in OF_THE_INSTANCE:  # of a run: the UI follows the file itself, so its log is emptied at every close
+            connection.execute("pragma synchronous = off")
+            return
+        connection.execute("pragma synchronous = normal")
+        for other in _kept.keys() - {path}:
+            if Path(other).stem == Path(path).stem:  # another instance is open now
+                _kept.pop(other).close()
+        if path not in _kept:
+            _kept[path] = sqlite3.connect(path, check_same_thread=False)
+        _kept[path].execute("select count(*) from sqlite_master").fetchall()  # only a reader counts as connected to the log

@@ -1,0 +1,91 @@
+"""Dagster's SQLite files: what is written is there for other processes, after a kill too, and the disk is not waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as db
+from sqlalchemy.pool import NullPool
+
+from whetstone.platform import sqlite
+
+KILLED = """
+import os, signal, sys, dagster as dg
+from whetstone.platform.sqlite import without_waiting
+without_waiting()
+instance = dg.DagsterInstance.local_temp(sys.argv[1])
+instance.report_runless_asset_event(dg.AssetMaterialization("a", tags={"dagster/data_version": "7"}))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    yield
+    while sqlite._kept:
+        sqlite._kept.popitem()[1].close()
+
+
+def write(path: Path) -> tuple[str, int]:
+    """Write a row as Dagster does, on a connection of its own; journal mode and synchronous level of that connection."""
+    sqlite.without_waiting()
+    sqlite.without_waiting()  # once is enough
+    engine = db.create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(db.text("create table if not exists t (x)"))
+        connection.execute(db.text("insert into t values (1)"))
+        modes = [connection.execute(db.text(f"pragma {name}")).scalar_one() for name in ("journal_mode", "synchronous")]
+    engine.dispose()
+    return modes[0], modes[1]
+
+
+def rows(path: Path) -> int:
+    """Rows that another process sees."""
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sqlite3; print(sqlite3.connect({str(path)!r}).execute('select count(*) from t').fetchone()[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(said.stdout)
+
+
+def test_a_file_of_the_instance_keeps_its_log_and_others_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    assert write(path) == ("wal", 1)  # normal: a commit doesn't wait
+    assert write(path) == ("wal", 1)
+    log = tmp_path / "index.db-wal"
+    assert log.stat().st_size > 0 and rows(path) == 2  # without the kept connection it is gone with the last close, which waits
+    other = tmp_path / "another" / "index.db"
+    other.parent.mkdir()
+    write(other)
+    assert not log.exists() and rows(path) == 2 and rows(other) == 1  # one instance at a time: the first one's log was emptied
+
+
+def test_the_file_of_a_run_is_whole_after_every_close(tmp_path: Path) -> None:
+    """The UI follows the file, not its log."""
+    path = tmp_path / "0123.db"
+    assert write(path) == ("wal", 0)
+    assert not (tmp_path / "0123.db-wal").exists() and rows(path) == 1
+
+
+def test_a_file_that_cannot_be_read_is_told_by_whoever_needs_it(tmp_path: Path) -> None:
+    (tmp_path / "index.db").write_bytes(b"no database" * 400)
+    with pytest.raises(db.exc.DatabaseError, match="not a database"):
+        write(tmp_path / "index.db")
+    assert write(tmp_path / "runs.db") == ("wal", 1)
+
+
+def test_a_kill_loses_no_event(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "DAGSTER_HOME": ""}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    with sqlite3.connect(tmp_path / "history" / "runs" / "index.db") as connection:
+        [(event,)] = connection.execute("select event from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'").fetchall()
+    assert '"dagster/data_version": "7"' in event
