@@ -106,8 +106,8 @@ class Contract(Declared):
     def queries(self) -> dict[str, tuple[str, bool]]:
         """Every test as a SELECT of the rows that break it, by name, with whether it blocks."""
         unique = [TableTest(unique=(column.name,)) for column in self.columns if "unique" in column.tests]
-        filled = [column.name for column in self.columns if "not_null" in column.tests]
-        not_null = [TableTest(name=f"not_null_{name}", expression_is_true=f'"{name}" is not null') for name in filled]
+        filled = " and ".join(f'"{column.name}" is not null' for column in self.columns if "not_null" in column.tests)
+        not_null = [TableTest(name="not_null", expression_is_true=filled)] if filled else []  # one check: each costs a step 10 ms of events
         compiled = [(test, *_compile(test)) for test in (*unique, *not_null, *self.tests)]
         return {test.name or name: (query, test.severity == "error") for test, name, query in compiled}
 
