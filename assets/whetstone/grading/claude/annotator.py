@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
+
+from whetstone.grading.annotator import Book
 from whetstone.grading.claude.cost import Price, at_most_usd
 from whetstone.grading.claude.prompt import MAX_TOKENS, Prompt, version_of
+from whetstone.grading.ledger import Ledger
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from whetstone.grading.annotator import Book
     from whetstone.grading.claude.purchase import Desk
-    from whetstone.grading.ledger import Ledger
 
 NO_KEY = "no ANTHROPIC_API_KEY is set, so nothing can be bought"
 TOKENS_PER_BYTE = 0.3  # of English text
@@ -65,10 +65,8 @@ class ClaudeAnnotator:
         if pairs.empty:
             return Estimate()
         requests = self.requests(pairs)
-        known = self._ledger.read(
-            "select avg(tokens_out) as mean from ledger.grades where annotator = $name and annotator_version = $version and cost_usd > 0",
-            {"name": self.name, "version": self.version},
-        )["mean"].iloc[0]
+        told = "from ledger.grades where annotator = $name and annotator_version = $version and cost_usd > 0"
+        [known] = self._ledger.read(f"select avg(tokens_out) as mean {told}", {"name": self.name, "version": self.version})["mean"]
         fixed = self._counted or TOKENS_PER_BYTE * len(self._prompt.system.encode())
         tokens_in = math.ceil(len(requests) * fixed + TOKENS_PER_BYTE * sum(_sizes(requests)))
         tokens_out = math.ceil(len(requests) * (known if known > 0 else TOKENS_OUT))

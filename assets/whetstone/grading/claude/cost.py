@@ -46,10 +46,8 @@ PRICES: dict[str, tuple[float, float]] = {
 def price_of(model: str, prices: Mapping[str, tuple[float, float]]) -> Price:
     """The price of a model; WhetstoneError if there is none, or one that no budget can be held to."""
     if model not in prices:
-        raise WhetstoneError(
-            f"no price is known for the model '{model}' (known: {', '.join(sorted(prices)) or 'none'}); set WHETSTONE_CLAUDE_PRICES to "
-            f'{{"{model}": [input, output]}}, US dollars per million tokens'
-        )
+        known, mend = ", ".join(sorted(prices)) or "none", f'{{"{model}": [input, output]}}, US dollars per million tokens'
+        raise WhetstoneError(f"no price is known for the model '{model}' (known: {known}); set WHETSTONE_CLAUDE_PRICES to {mend}")
     price = Price(*prices[model])
     if not all(0 < dollars < math.inf for dollars in price):
         raise WhetstoneError(f"WHETSTONE_CLAUDE_PRICES: '{model}' has {list(price)}; both must be dollars per million tokens, above 0")

@@ -98,7 +98,7 @@ class Intents:
     """The journal of one ledger, for the build of an `entry` that may spend its `limits`."""
 
     def __init__(self, ledger: Ledger, entry: Entry, limits: Limits) -> None:
-        self._ledger, self.entry, self.limits = ledger, entry, limits
+        self._ledger, self._entry, self._limits = ledger, entry, limits
         ledger.create()
 
     def intend(
@@ -111,8 +111,8 @@ class Intents:
         """
 
         def write(connection: duckdb.DuckDBPyConnection) -> Intent | None:
-            spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": self.entry.build}).fetchall())
-            kept = affordable(wanted["category"].tolist(), at_most_usd, spent, self.limits)
+            spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": self._entry.build}).fetchall())
+            kept = affordable(wanted["category"].tolist(), at_most_usd, spent, self._limits)
             if not kept:
                 return None
             name = secrets.token_hex(10)  # by chance: another ledger of the same account must never write the same custom_ids
@@ -121,8 +121,7 @@ class Intents:
                 request=[f"{name}-{number:06d}" for number in range(len(kept))],
                 intent=name,
                 at_most_usd=[at_most_usd[place] for place in kept],
-                build=self.entry.build,
-                day=self.entry.day,
+                **self._entry._asdict(),
             )
             connection.register("new_requests", requests.astype({"category": "string"}))
             connection.execute("insert into ledger.requests by name select * from new_requests")
@@ -153,16 +152,13 @@ class Intents:
 
     def spent(self) -> pd.DataFrame:
         """What the build has spent, by category: usd (with what it may still owe), owed_usd."""
-        return self._ledger.read(SPENT, {"build": self.entry.build})
+        return self._ledger.read(SPENT, {"build": self._entry.build})
 
 
 def affordable(
     categories: Sequence[str | None], at_most_usd: Sequence[float], spent: Mapping[str | None, float], limits: Limits
 ) -> list[int]:
-    """Positions of the requests that fit into what is left, taken from the first on; one that doesn't fit ends its category.
-
-    `spent` are dollars by category of the build so far.
-    """
+    """Positions of the requests that fit into what `spent` has left, taken from the first on; one that doesn't fit ends its category."""
     left, used = limits.build_usd - sum(spent.values()), defaultdict(float, spent)
     kept, ended = [], set()
     for place, (category, usd) in enumerate(zip(categories, at_most_usd, strict=True)):

@@ -78,11 +78,7 @@ class Prompt:
         self.version = version_of(PROMPT, EFFORT, MAX_TOKENS, self.system, _USER, self.schema, QUERY_CHARS, PRODUCT_CHARS)
 
     def user(self, query: str, text: str) -> str:
-        """The user's message: one data block, whatever the query and the product text hold.
-
-        Its JSON has `query` (at most 300 characters) and `product` (at most 4,000), NFKC-normalised, white space collapsed, without
-        control, format, surrogate, private-use, unassigned and other invisible characters; and `cut`, the names of what was longer.
-        """
+        """The user's message: one data block, whatever the query and the product text hold."""
         return _USER.format(open=OPEN, data=as_data(query=(query, QUERY_CHARS), product=(text, PRODUCT_CHARS)), close=CLOSE)
 
     def params(self, query: str, text: str, model: str) -> dict[str, Any]:
@@ -107,7 +103,7 @@ def version_of(*declared: Any) -> str:
 
 
 def as_data(**texts: tuple[str, int]) -> str:
-    """Named texts, each with the most characters of it to be given, as a JSON object that none can break out of; see `Prompt.user`."""
+    """Named texts, cleaned and cut to so many characters, and `cut`, the names of the longer ones: JSON that none can break out of."""
     data: dict[str, Any] = {}
     for name, (value, limit) in texts.items():
         data[name], is_cut = _clean(value, limit)
@@ -124,10 +120,7 @@ def read(message: Message, terms: Mapping[str, Any]) -> Answer:
 
 
 def read_grade(message: Message, grades: Collection[int]) -> Answer:
-    """One of `grades`.
-
-    Failures: 'refusal', 'max_tokens', 'malformed: ...', 'grade out of range', 'confidence out of range', at most 200 characters each.
-    """
+    """One of `grades`; failures are 'refusal', 'max_tokens', 'malformed: ...', 'grade out of range' and 'confidence out of range'."""
     answer = _object(message, {"rationale": str, "grade": int, "confidence": int})
     if isinstance(answer, str):
         return _failed(answer)
@@ -139,10 +132,7 @@ def read_grade(message: Message, grades: Collection[int]) -> Answer:
 
 
 def read_query(message: Message) -> Answer:
-    """The query that a message writes, as its `rationale` (the ledger keeps it so, under grade 0, which means nothing here).
-
-    Failures: those of `read_grade`, but for 'query out of range': nothing that can be seen, or more than `WRITTEN_CHARS` characters.
-    """
+    """The query that a message writes, as its `rationale` (the ledger keeps it so, under grade 0, which means nothing here)."""
     answer = _object(message, {"query": str})
     if isinstance(answer, str):
         return _failed(answer)
@@ -194,11 +184,9 @@ def _example(example: Example) -> str:
 
 
 def _clean(text: str, limit: int) -> tuple[str, bool]:
-    """At most `limit` visible characters on one line, NFKC, and whether there were more.
-
-    It is cut before it is normalised, too: NFKC takes quadratic time for long runs of combining marks (seconds for 100 kB).
-    """
+    """At most `limit` visible characters on one line, NFKC, and whether there were more."""
     seen = "".join(c for c in text if c.isspace() or (c.isprintable() and c not in _UNSEEN))
     seen = " ".join(seen.split())
+    # cut first: NFKC takes quadratic time for long runs of combining marks (seconds for 100 kB)
     normal = " ".join(unicodedata.normalize("NFKC", seen[:limit]).split())
     return normal[:limit].rstrip(), max(len(seen), len(normal)) > limit

@@ -13,18 +13,18 @@ Few pairs are asked as plain messages, at once and at full price. An interruptio
 stays in the books as money that may have been spent.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from whetstone.grading.annotator import ANSWER
+from whetstone.grading.claude.annotator import ClaudeAnnotator
 from whetstone.grading.claude.api import Api, Busy, InDoubt, Rejected, in_words, is_about_account, size_of
 from whetstone.grading.claude.cost import Price, cost_usd, tokens_in
 from whetstone.grading.claude.intents import Intent, Intents, Limits
@@ -32,9 +32,6 @@ from whetstone.grading.claude.prompt import read
 from whetstone.grading.ledger import IDENTITY, Entry, Ledger
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.files import exclusive
-
-if TYPE_CHECKING:
-    from whetstone.grading.claude.annotator import ClaudeAnnotator
 
 LOG = logging.getLogger("whetstone.grading")
 MOST_REQUESTS = 4_000  # of one batch: 256 MB are allowed, and a request's texts may take 60 kB as JSON
@@ -46,51 +43,44 @@ PORTION = 500  # results a transaction
 NO_BUDGET = "over budget: WHETSTONE_BUDGET_USD is 0, so nothing is bought; `whetstone grade --dry-run` says what it would cost"
 
 
+@dataclass
 class Desk:
-    """Buys for one build (`entry`), within its limits.
+    """Buys for one build (`entry`), within its limits."""
 
-    Whoever sends holds the file `lock` until what was sent is written; fewer requests than `batch_from` go as plain messages; `poll_s` are
-    the seconds between two looks at a batch, `sleep` is how to wait.
-    """
+    api: Api
+    ledger: Ledger
+    entry: Entry
+    limits: Limits
+    lock: Path  # the file that whoever sends holds until what was sent is written
+    batch_from: int = 10  # fewer requests go as plain messages
+    poll_s: float = 20.0  # between two looks at a batch
+    sleep: Callable[[float], None] = time.sleep
 
-    def __init__(
-        self,
-        api: Api,
-        ledger: Ledger,
-        entry: Entry,
-        limits: Limits,
-        lock: Path,
-        *,
-        batch_from: int = 10,
-        poll_s: float = 20.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.api, self._ledger, self._intents, self._lock = api, ledger, Intents(ledger, entry, limits), lock
-        self._batch_from, self._poll_s, self._sleep = batch_from, poll_s, sleep
+    def __post_init__(self) -> None:
+        self._intents = Intents(self.ledger, self.entry, self.limits)
 
     def buy(self, buyer: ClaudeAnnotator, wanted: pd.DataFrame) -> str:
         """Buy what the ledger lacks of `wanted` (`IDENTITY`, query, text, category; the most worthwhile first).
 
-        Returns why some of it has no answer, or ''. WhetstoneError: the API refuses, or gives no answer however often it is asked; what was
-        bought is in the ledger.
+        Returns why some of it has no answer, or ''. WhetstoneError: the API refuses, or never answers; what was bought is in the ledger.
         """
         idle, short, trouble = -1, 0, None
         while True:
             self.settle(wanted["key"])
-            if not self._intents.limits.build_usd:
+            if not self.limits.build_usd:
                 return NO_BUDGET
-            with exclusive(self._lock):
+            with exclusive(self.lock):
                 self._reconcile()
                 if any(wanted["key"].isin(each.requests["key"]).any() for each in self._intents.in_state("sent")):
                     continue  # it was found just now, or another process sent it since we settled
-                left = wanted[~wanted["key"].isin(self._ledger.lookup(wanted["key"])["key"])]
+                left = wanted[~wanted["key"].isin(self.ledger.lookup(wanted["key"])["key"])]
                 wanted, idle = left, 0 if len(left) < len(wanted) else idle + 1
                 if wanted.empty:
                     break
                 if idle == ATTEMPTS:
                     why = trouble or f"{len(wanted)} requests expired or failed at the server"
                     raise WhetstoneError(f"{buyer.name}: {ATTEMPTS} attempts in vain; run the build again later. {why}")
-                is_batch, trouble = len(wanted) >= self._batch_from, None
+                is_batch, trouble = len(wanted) >= self.batch_from, None
                 portion = wanted.head(MOST_REQUESTS)
                 requests = buyer.requests(portion)
                 at_most = buyer.at_most_usd(requests, is_batch)
@@ -107,7 +97,7 @@ class Desk:
                     LOG.warning("%s: %s", buyer.name, error)
                     trouble = error
             if trouble or idle:
-                self._sleep(getattr(trouble, "wait_s", None) or min(60.0, 2.0**idle))
+                self.sleep(getattr(trouble, "wait_s", None) or min(60.0, 2.0**idle))
         self.settle()  # what `_reconcile` has found last
         return ""
 
@@ -115,7 +105,7 @@ class Desk:
         """Bring in what was sent before: at once where it is ready, waiting for it where it answers one of `keys`."""
         wanted = set(keys)
         while self._intents.in_state("intended", "asking", "sent"):
-            with exclusive(self._lock):
+            with exclusive(self.lock):
                 self._reconcile()
             sent = self._intents.in_state("sent")
             if not any([self._collect(each, is_awaited=bool(wanted & set(each.requests["key"]))) for each in sent]):
@@ -127,7 +117,7 @@ class Desk:
             self._intents.note(intent.intent, "in_doubt")
         for look in range(LOOKS):
             candidates = self._intents.in_state("intended", "missing", "sent")
-            oldest = pd.Timestamp(self._intents.entry.day) - KEPT
+            oldest = pd.Timestamp(self.entry.day) - KEPT
             lost = [each for each in candidates if each.state != "sent" and pd.Timestamp(each.requests["day"].iloc[0]) >= oldest]
             if not lost:
                 return
@@ -146,7 +136,7 @@ class Desk:
             if not waiting:
                 return
             if look < LOOKS - 1:
-                self._sleep(2.0**look)
+                self.sleep(2.0**look)
         for intent in waiting:
             self._intents.note(intent.intent, "missing")
 
@@ -170,7 +160,7 @@ class Desk:
                     self._intents.note(intent.intent, "collected")
                     raise
                 answer = str(refused)
-            self._ledger.append(_rows(intent, [(request, answer)]))
+            self.ledger.append(_rows(intent, [(request, answer)]))
         self._intents.note(intent.intent, "collected")
 
     def _collect(self, intent: Intent, is_awaited: bool) -> bool:
@@ -180,7 +170,7 @@ class Desk:
             while not self.api.is_ended(batch_id):
                 if not is_awaited:
                     return False
-                self._sleep(self._poll_s)
+                self.sleep(self.poll_s)
         except Rejected as unknown:
             LOG.warning("%s; looking for it anew", unknown)
             self._intents.note(intent.intent, "intended", intent.mark)
@@ -192,7 +182,7 @@ class Desk:
                 while portion := list(islice(results, PORTION)):
                     seen |= {item.custom_id for item in portion}
                     answers = [(item.custom_id, _paid(item.result)) for item in portion if item.custom_id in asked]
-                    self._ledger.append(_rows(intent, [(request, answer) for request, answer in answers if answer is not None]))
+                    self.ledger.append(_rows(intent, [(request, answer) for request, answer in answers if answer is not None]))
             except InDoubt as cut:
                 LOG.warning("%s", cut)
             except Rejected as gone:
@@ -206,11 +196,9 @@ class Desk:
             if asked <= seen:
                 self._intents.note(intent.intent, "collected")
                 return True
-            self._sleep(2.0**attempt)
-        raise WhetstoneError(
-            f"batch {batch_id} gave results for {len(seen & asked)} of {len(asked)} requests; those are in the ledger, "
-            "run the build again for the rest"
-        )
+            self.sleep(2.0**attempt)
+        said = f"batch {batch_id} gave results for {len(seen & asked)} of {len(asked)} requests"
+        raise WhetstoneError(f"{said}; those are in the ledger, run the build again for the rest")
 
     def _disown(self, intent: Intent, seen: set[str]) -> None:
         """The batch only had the same size: it is another intent's of ours, or foreign; the right one is looked for."""
@@ -220,12 +208,12 @@ class Desk:
         self._intents.note(intent.intent, "intended", intent.mark)
 
     def _over_budget(self, buyer: ClaudeAnnotator, count: int, at_most: float) -> str:
-        limits, spent = self._intents.limits, self._intents.spent().sum(numeric_only=True)
-        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={limits.category_usd:g}" if limits.category_usd < float("inf") else ""
+        spent, category_usd = self._intents.spent().sum(numeric_only=True), self.limits.category_usd
+        cap = f" and WHETSTONE_CATEGORY_BUDGET_USD={category_usd:g}" if category_usd < float("inf") else ""
         doubt = f" (${spent['owed_usd']:.4f} of it in doubt)" if spent["owed_usd"] else ""
         return (
             f"over budget: {count} more requests to {buyer.name} may take up to ${at_most:.4f}; this build has spent "
-            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={limits.build_usd:g}{cap}; raise it and build again"
+            f"${spent['usd']:.4f}{doubt} of WHETSTONE_BUDGET_USD={self.limits.build_usd:g}{cap}; raise it and build again"
         )
 
 

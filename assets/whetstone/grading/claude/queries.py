@@ -4,17 +4,13 @@ It is the prompt of a `ClaudeAnnotator` whose pairs have no query yet. So a writ
 the ledger, as the answer's rationale, once for each product text, model and prompt.
 """
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import pandas as pd
 
 from whetstone.grading.claude import prompt as base
+from whetstone.grading.claude.annotator import ClaudeAnnotator
 from whetstone.grading.ledger import Entry, Ledger, grade_through
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from whetstone.grading.claude.annotator import ClaudeAnnotator
 
 WRITER = "claude_queries"
 _SYSTEM, _USER = base.texts_of("query")
@@ -37,12 +33,8 @@ class QueryPrompt(base.Prompt):
 
 
 def write_queries(writer: ClaudeAnnotator, products: pd.DataFrame, ledger: Ledger, entry: Entry) -> tuple[dict[Any, str], str]:
-    """The query of each of the products (product_id, text, category) that has one or could be bought one, in lower case.
-
-    Also why another has none: it could not be asked, or its answer failed ('' if there is none such).
-    """
+    """The query, in lower case, of each product (product_id, text, category) that has or can get one; why another has none, or ''."""
     answers = grade_through(ledger, writer, products.assign(query_id="", query=""), QueryPrompt(), entry)
     is_written = answers["grade"].notna()
-    written = answers[is_written]
-    whys = answers.loc[~is_written, "failure"]
-    return dict(zip(written["product_id"], written["rationale"].str.lower(), strict=True)), next(iter(whys), "")
+    written = answers[is_written].set_index("product_id")["rationale"].str.lower().to_dict()
+    return written, next(iter(answers.loc[~is_written, "failure"]), "")
