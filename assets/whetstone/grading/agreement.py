@@ -52,9 +52,7 @@ def agreement_report(
     `confidences` are (n,) confidences 0..1 of the given grades, by the name of their calibration error. Its interval is biased upwards and
     may lie above its mean, since the gaps of a draw hold the noise of the sample and that of the draw. `seed` is that of the draws.
 
-    Returns `pairs`, `queries`, `majority_accuracy` (of always giving the commonest human grade), intervals `accuracy`, `within_one`,
-    `quadratic_kappa`, `macro_f1` and those of `confidences`, `f1` {level name: interval}, `levels` (names), `confusion` (lists).
-    WhetstoneError: a grade outside the guideline.
+    Also told: `majority_accuracy`, of always giving the commonest human grade. WhetstoneError: a grade outside the guideline.
     """
     names = [level.name for level in guideline.levels]
     sides = (guideline.places(truth, "agreement: human judgments"), guideline.places(given, "agreement: answers"))
@@ -77,11 +75,10 @@ def agreement_report(
 
 
 def stage_table(pairs: pd.DataFrame, stages: Sequence[str], query: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """What each stage of a cascade settled, one row a stage in the order of `stages` ("vote" and the like included).
+    """What each stage of a cascade settled (if anything), one row a stage in the order of `stages` ("vote" and the like included).
 
     `pairs` has settled_by (one of the stages), is_right, confidence (calibrated) and cost_usd (of all stages that the pair was put to).
-    Returns rows of `stage`, `pairs` and intervals `share` (of all pairs), `accuracy`, `confidence` (mean) and `cost_usd` (mean of a pair);
-    a stage that settled nothing has a row, too.
+    Returns rows of `stage`, `pairs` and intervals `share` (of all pairs), `accuracy`, `confidence` (mean) and `cost_usd` (mean of a pair).
     """
     place = pd.Index(stages).get_indexer(pd.Index(pairs["settled_by"]))
     columns = {"accuracy": "is_right", "confidence": "confidence", "cost_usd": "cost_usd"}

@@ -29,20 +29,16 @@ SIMULATED = {"simulated_small": (0.86, 0.0001), "simulated_large": (0.93, 0.002)
 
 
 class Room(NamedTuple):
-    """What annotators need: the build's settings, whose books, and where the trained cross-encoder and the products are.
-
-    `cross_encoder` may be an artifact without a model (no train judgments). Only the demo's truth looks at `products` (product_id,
-    category_path, attributes of all pairs to come) and at `synthetic`, synthetic queries to be graded (query_id, facts).
-    """
+    """What annotators need: the build's settings, whose books, and where the trained cross-encoder and the products are."""
 
     settings: Settings
     guideline: Guideline
     source: Source
     ledger: Ledger
     entry: Entry
-    cross_encoder: Artifact | None
-    products: Callable[[], pd.DataFrame]
-    synthetic: pd.DataFrame | None = None
+    cross_encoder: Artifact | None  # perhaps one without a model (no train judgments)
+    products: Callable[[], pd.DataFrame]  # product_id, category_path, attributes of all pairs to come; only the demo's truth looks at it
+    synthetic: pd.DataFrame | None = None  # query_id, facts of synthetic queries to be graded; the same
 
 
 def open_annotators(room: Room) -> tuple[list[Annotator], list[str]]:

@@ -49,14 +49,11 @@ class Settled(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Thresholds (s,) with what they give on the held-out pairs: agreement 0..1, dollars a pair.
-
-    `is_met` is False where no thresholds reach the target; these come nearest.
-    """
+    """Thresholds (s,) and what they give on the held-out pairs; where none reach the target (not `is_met`), those that come nearest."""
 
     thresholds: tuple[float, ...]
-    agreement: float
-    cost_usd: float
+    agreement: float  # 0..1
+    cost_usd: float  # a pair
     is_met: bool = True
 
 

@@ -27,14 +27,11 @@ def examination_exponent(engagement: pd.DataFrame, grades: pd.DataFrame) -> floa
     The a_grade are solved for (exp(a_g) = clicks_g / exposure_g), which leaves a concave likelihood in eta alone; its derivative is
     sum_g clicks_g * E_g[log rank] - sum_i clicks_i * log(rank_i), where E_g weighs the pairs of a grade by their exposure.
 
-    `engagement` has query_id, product_id, impressions, clicks, mean_rank (from 1, may be null), one row a pair; `grades` query_id,
-    product_id, grade; pairs without a grade don't count.
-
+    `engagement` has query_id, product_id, impressions, clicks, mean_rank (from 1, may be null), one row a pair; `grades` those that count.
     Returns eta within `ETA_BOUNDS`, or None where the log can't tell it to `MAX_STANDARD_ERROR`: too few clicks, or ranks that don't vary.
     """
-    log = _usable(engagement)[[*PAIR_ID, "impressions", "clicks", "mean_rank"]].merge(
-        grades[[*PAIR_ID, "grade"]], on=PAIR_ID, validate="one_to_one"
-    )
+    log = _usable(engagement)[[*PAIR_ID, "impressions", "clicks", "mean_rank"]]
+    log = log.merge(grades[[*PAIR_ID, "grade"]], on=PAIR_ID, validate="one_to_one")
     log_rank = np.log(log["mean_rank"].to_numpy(dtype=float))
     clicks, impressions = log["clicks"].to_numpy(dtype=float), log["impressions"].to_numpy(dtype=float)
     grade = log["grade"].factorize()[0]
@@ -59,8 +56,7 @@ def examination_exponent(engagement: pd.DataFrame, grades: pd.DataFrame) -> floa
 def debiased(engagement: pd.DataFrame, eta: float | None) -> pd.DataFrame:
     """Exposure and rate of each pair: query_id, product_id, exposure (impressions that were looked at), clicks, rate (clicks / exposure).
 
-    Rows without an impression or a mean rank are left out, and all of them where eta is None: a raw rate would only repeat the engine's
-    ranking.
+    Rows without an impression or a mean rank are left out; without eta all are: a raw rate would only repeat the engine's ranking.
     """
     log = _usable(engagement if eta is not None else engagement.iloc[:0])
     exposure = (log["impressions"] * log["mean_rank"].astype(float) ** -(eta or 0.0)).astype(float)

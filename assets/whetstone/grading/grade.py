@@ -37,13 +37,12 @@ def grade_pairs(
 ) -> Graded:
     """Grade n pairs (`PAIR_COLUMNS` and category, each once, the most worthwhile first).
 
-    `judgments` (query_id, product_id, grade, source) may hold other pairs; `cascade` are the stages in order, each with its calibration;
-    answers are kept in the `ledger`, new ones booked on `entry`. A stage is asked for the open pairs, the least sure first (by the
-    calibrated confidence of the latest answer): so a budget that ends early is spent where it helps most.
+    `judgments` (query_id, product_id, grade, source) may hold other pairs; `cascade` are the stages in order, each with its calibration.
+    A stage is asked for the open pairs, the least sure first (by the calibrated confidence of the latest answer): so a budget that ends
+    early is spent where it helps most.
 
     Returns at most n rows with `GRADE_COLUMNS` in the order of `pairs`, and counts. `confidence` is calibrated, 1 for a human; `settled_by`
-    is human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought. WhetstoneError: a judgment's grade is
-    none of the guideline's.
+    is human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought.
     """
     ledger.create()  # even if nobody is asked: the report reads it
     known = judgments[[*PAIR_ID, "grade", "source"]]

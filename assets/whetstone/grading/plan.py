@@ -44,10 +44,9 @@ def plan_category(
     entry: Entry,
     batch_from: int,
 ) -> list[dict[str, Any]]:
-    """What each stage has to do for a category: rows of `COLUMNS`, human first.
+    """What each stage has to do for a category: rows of `COLUMNS`, human first; arguments as for `grade_pairs`, but for two.
 
-    All but `go_on` as for `grade_pairs`; that is the share of the pairs put to a paid stage that it leaves to the next, by its name, 1
-    where it isn't known. Fewer pairs than `batch_from` go as plain messages, at full price.
+    `go_on` is the share of the pairs put to a paid stage that it leaves to the next, by name (1 if unknown); `batch_from` as in `Quote`.
     """
     quoted = [(Quote(each, batch_from) if isinstance(each, ClaudeAnnotator) else each, stage) for each, stage in cascade]
     counts = {row["stage"]: row for row in grade_pairs(candidates, judgments, quoted, ledger, guideline, entry).stages}

@@ -11,6 +11,7 @@ Beta(8, 2) (mean 0.80), wrong ones from Beta(4, 2.5) (mean 0.62).
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -34,38 +35,30 @@ def confusion_of(accuracy: float, guideline: Guideline) -> np.ndarray:
     return np.asarray(near / near.sum(axis=1, keepdims=True) * (1.0 - accuracy) + np.eye(len(level)) * accuracy)
 
 
+@dataclass(eq=False)
 class SimulatedAnnotator(Local):
-    """Answers each pair from the truth through a confusion matrix; the same pair and seed give the same answer in any order and batch.
+    """Answers each pair from the truth through a confusion matrix; the same pair and seed give the same answer in any order and batch."""
 
-    `truth` gives n true grades for n pairs, `confusion` is as `confusion_of` makes it; a pair costs `cost_usd`. Annotators of another
-    `name` draw their errors independently. `truth_version` is a hash of what `truth` reads, so that a demo of equal texts and another truth
-    is asked anew.
-    """
+    name: str  # those of another draw their errors independently
+    truth: Callable[[pd.DataFrame], np.ndarray]  # n true grades of n pairs
+    guideline: Guideline
+    confusion: np.ndarray  # as `confusion_of` makes it
+    cost_usd: float  # of a pair
+    seed: int
+    truth_version: str  # a hash of what `truth` reads, so that a demo of equal texts and another truth is asked anew
 
-    def __init__(
-        self,
-        name: str,
-        truth: Callable[[pd.DataFrame], np.ndarray],
-        guideline: Guideline,
-        confusion: np.ndarray,
-        *,
-        cost_usd: float,
-        seed: int,
-        truth_version: str,
-    ) -> None:
-        self.name = name
-        self._truth, self._guideline, self._seed, self._cost_usd = truth, guideline, seed, cost_usd
-        self._cumulative = confusion.cumsum(axis=1) / confusion.sum(axis=1, keepdims=True)
-        declared = json.dumps([name, confusion.tolist(), _RIGHT, _WRONG, seed, truth_version])
+    def __post_init__(self) -> None:
+        self._cumulative = self.confusion.cumsum(axis=1) / self.confusion.sum(axis=1, keepdims=True)
+        declared = json.dumps([self.name, self.confusion.tolist(), _RIGHT, _WRONG, self.seed, self.truth_version])
         self.version = hashlib.sha256(declared.encode()).hexdigest()[:16]
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Answers of n pairs; a truth that is no grade of the guideline is an error."""
-        true_level = np.array(self._guideline.places(self._truth(pairs), "simulated annotator: the truth's pairs"), dtype=int)
+        true_level = np.array(self.guideline.places(self.truth(pairs), "simulated annotator: the truth's pairs"), dtype=int)
         texts = zip(pairs["query"], pairs["text"], strict=True)
-        digests = [hashlib.sha256(json.dumps([*each, self.name, self._seed]).encode()).digest()[:16] for each in texts]
+        digests = [hashlib.sha256(json.dumps([*each, self.name, self.seed]).encode()).digest()[:16] for each in texts]
         draws = np.frombuffer(b"".join(digests), dtype=">u8").reshape(-1, 2).astype(float) / 2.0**64  # uniform in [0, 1)
         # inverse of the row's cumulative distribution: the first level whose cumulative share exceeds the draw
         level = (draws[:, :1] >= self._cumulative[true_level, :-1]).sum(axis=1)
         confidence = np.where(level == true_level, stats.beta.ppf(draws[:, 1], *_RIGHT), stats.beta.ppf(draws[:, 1], *_WRONG))
-        return make_answers(pairs, np.array(self._guideline.grades)[level], confidence, cost_usd=self._cost_usd)
+        return make_answers(pairs, np.array(self.guideline.grades)[level], confidence, cost_usd=self.cost_usd)
