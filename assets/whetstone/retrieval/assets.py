@@ -39,18 +39,12 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
 
         category = context.partition_key
         products = warehouse.table("staging.products", category)
-        # Test queries never reach mining.
-        queries = warehouse.read(
-            "select query_id, text from staging.queries where category = $category and split != 'test' order by query_id",
-            {"category": category},
-        )
+        queries = warehouse.table("staging.queries", category, "query_id, text, split")
+        queries = queries[queries["split"] != "test"]  # these never reach mining
         judgments = pd.DataFrame(columns=["query_id", "text", "product_id", "grade"])
         if "staging.judgments" in channel.reads:  # what isn't declared isn't read: it may not be built yet
-            judgments = warehouse.read(
-                "select query_id, text, product_id, grade from staging.judgments "
-                "where category = $category and split = 'train' order by all",
-                {"category": category},
-            )
+            judgments = warehouse.table("staging.judgments", category, "query_id, text, product_id, grade, split")
+            judgments = judgments[judgments["split"] == "train"]
         synonyms = open_source(settings).synonyms
         embedder = Embedder(registry_of(settings).require().incumbent, settings.root / "vectors", settings.device)
         inputs = ChannelInputs(

@@ -28,10 +28,7 @@ def search(inputs: ChannelInputs, depth: int) -> pd.DataFrame:
 def bm25_run(
     texts: Sequence[str], product_ids: Sequence[str], query_texts: Sequence[str], query_ids: Sequence[str], depth: int, k1: float, b: float
 ) -> pd.DataFrame:
-    """The run of the `depth` best products of every query, without those that share no word with it.
-
-    `k1` >= 0 is the saturation of term frequency, `b` from 0 to 1 the normalisation by length. Ties by (-score, product_id).
-    """
+    """The run of the `depth` best products of every query, without those that share no word with it; `k1` and `b` are those above."""
     corpus = tokens(texts)
     index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
     if any(corpus):  # bm25s has no index of nothing
@@ -49,5 +46,4 @@ def bm25_run(
 def tokens(texts: Sequence[str]) -> list[list[str]]:
     """Stemmed words of each text: bm25s's own tokenizer and English stop words, Snowball's English stemmer."""
     stemmer = Stemmer.Stemmer("english")
-    split: list[list[str]] = bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
-    return split
+    return list(bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False))

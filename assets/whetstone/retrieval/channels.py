@@ -42,8 +42,8 @@ class Channel:
     name: str  # also the module here, the table (`marts.<name>_run`) and the rank column (`<name>_rank`)
     kind: Literal["lexical", "dense"]  # matches words or vectors; the tiers tell the two apart
     description: str  # one sentence for the asset
-    version: str  # bump it when the results of the same inputs change
-    settings: tuple[str, ...]  # fields of Settings that it reads
+    version: str = "1"  # bump it when the results of the same inputs change
+    settings: tuple[str, ...] = ("depth",)  # fields of Settings that it reads
     reads: tuple[str, ...] = ()  # besides the category's products and queries; a change of nothing else makes its runs stale
 
     @property
@@ -59,28 +59,13 @@ class Channel:
 
 CHANNELS: tuple[Channel, ...] = (
     Channel(
-        name="dictionary",
-        kind="lexical",
-        description="Query phrases looked up in the category's lexicon, with synonyms; score = idf-weighted share covered.",
-        version="1",
-        settings=("depth",),
+        "dictionary",
+        "lexical",
+        "Query phrases looked up in the category's lexicon, with synonyms; score = idf-weighted share covered.",
         reads=("staging.judgments", "raw.synonyms"),
     ),
-    Channel(
-        name="bm25",
-        kind="lexical",
-        description="BM25 (Lucene's form) over stemmed product text.",
-        version="1",
-        settings=("depth", "bm25_k1", "bm25_b"),
-    ),
-    Channel(
-        name="dense",
-        kind="dense",
-        description="Cosine of the incumbent encoder's vectors, exact search.",
-        version="1",
-        settings=("depth",),
-        reads=("models.incumbent_encoder",),
-    ),
+    Channel("bm25", "lexical", "BM25 (Lucene's form) over stemmed product text.", settings=("depth", "bm25_k1", "bm25_b")),
+    Channel("dense", "dense", "Cosine of the incumbent encoder's vectors, exact search.", reads=("models.incumbent_encoder",)),
 )
 
 

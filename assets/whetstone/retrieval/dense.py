@@ -31,14 +31,11 @@ def exact_search(
 ) -> pd.DataFrame:
     """The run of the k products with the highest inner product (may be negative) for every query; `block` scores are held at a time.
 
-    Vectors are (n_queries, d) and (n_products, d), beside distinct ids; give unit vectors for cosines. A memory map works.
-    WhetstoneError: the vectors don't fit the ids or each other, or aren't finite.
+    Vectors are (n, d), beside distinct ids; give unit vectors for cosines. A memory map works. WhetstoneError: misfits, or not finite ones.
     """
     if len(query_vectors) != len(query_ids) or len(product_vectors) != len(product_ids):
-        raise WhetstoneError(
-            f"{len(query_vectors)} vectors for {len(query_ids)} queries and {len(product_vectors)} vectors for "
-            f"{len(product_ids)} products; every row needs its vector"
-        )
+        given = f"{len(query_vectors)} vectors for {len(query_ids)} queries and {len(product_vectors)} vectors for"
+        raise WhetstoneError(f"{given} {len(product_ids)} products; every row needs its vector")
     if query_vectors.shape[1] != product_vectors.shape[1]:
         raise WhetstoneError(f"query vectors have {query_vectors.shape[1]} dimensions, product vectors {product_vectors.shape[1]}")
     # Squared lengths by einsum: `norm` would hold a second matrix.

@@ -72,5 +72,4 @@ def encode(encoder: SentenceTransformer, texts: Sequence[str], side: Side = "pro
     if len(broken):
         text = texts[broken[0]][:80]
         raise WhetstoneError(f"the encoder gave no usable vector for the text {text!r}: its weights are broken, or it reads no word of it")
-    unit: Vectors = vectors / norms
-    return unit
+    return np.asarray(vectors / norms)

@@ -30,10 +30,7 @@ def rrf(runs: Sequence[pd.DataFrame], depth: int = 500) -> pd.DataFrame:
 
 
 def blend(lexical_run: pd.DataFrame, dense_run: pd.DataFrame, cuts: tuple[float, float], weight: float, depth: int = 500) -> pd.DataFrame:
-    """Blend a lexical run (scores above 0) with a dense one (cosines) into a run of at most `depth` a query.
-
-    `cuts` are (cut_1, cut_2), see `scaled`; `weight` is that of the dense side, 0 to 1.
-    """
+    """Blend a lexical run (scores above 0) and a dense one (cosines), as `scaled` and `weighted` do, to a run of at most `depth` each."""
     return weighted(scaled(lexical_run, dense_run, cuts), weight, depth)
 
 

@@ -52,8 +52,7 @@ def words(text: str) -> list[str]:
 
 def stem(raw: Sequence[str]) -> list[str]:
     """Snowball English stems of lower-case words."""
-    stems: list[str] = _stemmer.stemWords(list(raw))
-    return stems
+    return list(_stemmer.stemWords(list(raw)))
 
 
 def own_segments(title: str) -> list[list[str]]:
@@ -96,8 +95,7 @@ class Lexicon:
 
     def column(self, entry: int) -> Positions:
         """Positions of the products that hold an entry."""
-        positions: Positions = self.holds.indices[slice(*self.holds.indptr[entry : entry + 2])]
-        return positions
+        return np.asarray(self.holds.indices[slice(*self.holds.indptr[entry : entry + 2])])
 
 
 def longest_sizes(phrases: Iterable[str]) -> dict[str, int]:

@@ -18,10 +18,7 @@ Hits = tuple[Positions, npt.NDArray[np.floating]]  # positions of products that 
 
 
 def top_k(found: Iterable[Hits], product_ids: Sequence[str], query_ids: Sequence[str], k: int) -> pd.DataFrame:
-    """The run of the k best products that each query found; `found` may be a generator, hits come in any order.
-
-    WhetstoneError: an id is repeated.
-    """
+    """The run of the k best products that each query found, hits in any order, perhaps a generator; WhetstoneError: an id is repeated."""
     order = _places(product_ids, "product")
     hits = [_best(positions, scores, order, k) for positions, scores in found]
     by_id = np.argsort(_places(query_ids, "query"))

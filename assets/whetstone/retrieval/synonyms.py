@@ -117,8 +117,7 @@ def log_likelihood_ratio(
     observed = np.stack([together, trials - together, total - together, count - trials - total + together]).clip(min=0)
     row = np.stack([trials, trials, count - trials, count - trials])
     column = np.stack([total, count - total, total, count - total])
-    ratio: npt.NDArray[np.float64] = 2 * rel_entr(observed, row * column / count).sum(axis=0).clip(min=0)
-    return ratio
+    return np.asarray(2 * rel_entr(observed, row * column / count).sum(axis=0).clip(min=0))
 
 
 def combine(declared: Synonyms, learned: Sequence[Learned]) -> Synonyms:
