@@ -37,9 +37,8 @@ class LandingReport:
 def land(connection: duckdb.DuckDBPyConnection, source: Source, before: str | None = None) -> LandingReport:
     """Replace the four `raw` tables by what the source's files hold now, on a connection outside a transaction.
 
-    `before` is the fingerprint of the files that are meant (default: as they are now).
-
-    WhetstoneError: a file can't be read, a SELECT or its rows break a contract, or a file changed meanwhile. Nothing is replaced then.
+    `before` is the fingerprint of the files that are meant (default: as they are now). WhetstoneError: a file can't be read or changed
+    meanwhile, a SELECT or its rows break a contract; nothing is replaced then.
     """
     before = before or fingerprint(source)
     try:
@@ -81,9 +80,9 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source, before: str | No
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, select: str) -> dict[str | None, int]:
     """Replace a table by the rows of a SELECT; how many rows changed, by category in a table that has them."""
     connection.execute(f"create or replace temp table landed_rows as {select}")
-    columns, is_new = columns_of(connection, "landed_rows"), not exists(connection, table)
+    columns = columns_of(connection, "landed_rows")
     category = "category" if "category" in columns else "null::varchar"
-    is_comparable = not is_new and columns_of(connection, table) == columns
+    is_comparable = exists(connection, table) and columns_of(connection, table) == columns
     changed = count_changed(connection, "landed_rows", table, category) if is_comparable else {}
     connection.execute(f"create or replace table {table} as select * from landed_rows")
     connection.execute("drop table temp.landed_rows")

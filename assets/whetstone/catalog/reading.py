@@ -56,10 +56,7 @@ def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contr
 
 
 def read_table(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract, without: Collection[str] = ()) -> None:
-    """Run one SELECT of the source into `temp.landing_<table>`, with the contract's types but `without` some columns.
-
-    A table whose optional file is absent has no rows. WhetstoneError: the SELECT or a file that it reads is unusable.
-    """
+    """Run one SELECT into `temp.landing_<table>`, typed as the contract says, `without` some columns; no rows where a file is absent."""
     table, kept = contract.table, [column for column in contract.columns if column.name not in without]
     if source.is_skipped(table):
         select, bound = f"select {', '.join(f'null as {column.name}' for column in kept)} where false", {}

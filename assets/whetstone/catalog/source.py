@@ -117,8 +117,7 @@ class Source:
 def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool = True) -> Source:
     """Read the source `name` below `sql_dir`/sources and find its files in the shop's folder `data_dir`.
 
-    Without `require_files`, files may be missing, so that a check can report them with everything else. WhetstoneError: unknown source,
-    unusable source.yml or SQL, no data folder, a required file that is not there.
+    Without `require_files`, files may be missing, so that a check can report them with everything else.
     """
     folder, spec = sql_dir / "sources" / name, load_spec(sql_dir, name)
     if not data_dir.is_dir():

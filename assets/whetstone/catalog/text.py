@@ -20,10 +20,7 @@ _SPACE = "\\x00-\\x20\x7f\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u30
 
 
 def text_sql(template: str = DEFAULT_TEMPLATE) -> str:
-    """A DuckDB SQL expression over the columns of the products contract.
-
-    WhetstoneError: an unknown placeholder, a bad cut or brace, or no `{title}`; the message names it.
-    """
+    """A DuckDB SQL expression over the products contract; WhetstoneError: an unknown placeholder, a bad cut or brace, no `{title}`."""
     try:
         pieces = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -56,10 +53,8 @@ def blank_sql(expression: str) -> str:
 def _value_sql(template: str, field: str, cut: str | None) -> str:
     """A placeholder's value, NULL if it is missing or blank."""
     if not re.fullmatch(r"title|brand|description|category_[1-9]|category_leaf|attributes\..+", field, re.DOTALL):
-        raise WhetstoneError(
-            f"text template {template!r}: unknown placeholder {{{field}}}; there are title, brand, description, "
-            "category_1 to category_9, category_leaf and attributes.<name>"
-        )
+        known = "title, brand, description, category_1 to category_9, category_leaf and attributes.<name>"
+        raise WhetstoneError(f"text template {template!r}: unknown placeholder {{{field}}}; there are {known}")
     if cut and not re.fullmatch(r"[1-9][0-9]{0,5}", cut):
         raise WhetstoneError(f"text template {template!r}: {{{field}:{cut}}} must be cut to a number of characters, as {{{field}:200}}")
     value = field

@@ -119,9 +119,8 @@ def report(context: Context, settings: WithSettings, warehouse: Warehouse, artif
     from whetstone.grading.summary import plots as grading_plots
     from whetstone.platform.plots import embed, figure_png
 
-    decision, calibrated, hybrid = (
-        artifacts.open(artifact_name(context.instance, f"models.{name}")).facts for name in ("champion", "calibration", "search_thresholds")
-    )
+    names = [artifact_name(context.instance, f"models.{part}") for part in ("champion", "calibration", "search_thresholds")]
+    decision, calibrated, hybrid = (artifacts.open(name).facts for name in names)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made = gather(warehouse.read, settings, decision, calibrated, now)
     made["label_cuts"] = [{"label": f">= {label}", **cut} for label, cut in hybrid["cuts"].items()]

@@ -50,11 +50,10 @@ class Contest:
     @cached_property
     def judged(self) -> pd.DataFrame:
         """The judged pairs of `asked`: query_id, product_id, split, label, gain, overlap (of the texts' words)."""
-        texts = self.products.set_index("product_id")["text"]
         pairs = self.judgments.merge(self.asked, on="query_id").sort_values(["query_id", "product_id"], ignore_index=True)
-        held = texts.reindex(pairs["product_id"]).fillna("").tolist()
+        held = self.products.set_index("product_id")["text"].reindex(pairs["product_id"]).fillna("")
         labels, gains = (pairs["grade"].map(levels) for levels in (self.guideline.labels, self.guideline.gains))
-        overlap = token_overlap(pairs["text"].tolist(), held)
+        overlap = token_overlap(pairs["text"].tolist(), held.tolist())
         return pairs[["query_id", "product_id", "split"]].assign(label=labels, gain=gains, overlap=overlap)
 
     def inputs(self, encoder: Encoder) -> ChannelInputs:
@@ -75,10 +74,9 @@ class Contest:
 def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.DataFrame, pd.DataFrame, list[Thresholds]]:
     """Score every system on every dev and test query; `encoders` are those to compare, `base` first.
 
-    Returns one row per system x query: query_id, split, segment, place (of the system in this order), system, encoder_version (null for
-    lexical systems), the metrics; no row where no dev or test query has a judgment.
-    Then what `Contest.judged` has for each encoder (system), with the cosine, without pairs whose product isn't in the catalog; and
-    each encoder's thresholds, found on dev queries.
+    Returns one row per system x judged query: query_id, split, segment, place (of the system in this order), system, encoder_version (null
+    for lexical systems), the metrics. Then what `Contest.judged` has for each encoder (system), with the cosine, without pairs whose
+    product isn't in the catalog; and each encoder's thresholds, found on dev queries.
     """
     guideline, depth, judgments = contest.guideline, contest.settings.depth, contest.judgments
     label_gains = {grade: label / 2 for grade, label in guideline.labels.items()}

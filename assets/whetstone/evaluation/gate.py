@@ -45,8 +45,7 @@ class _Trial(NamedTuple):
 def decide(per_query_dev: pd.DataFrame, candidates: Sequence[str], champion: str, *, alpha: float = 0.05) -> Decision:
     """Choose the champion among its challengers (earlier ones win ties) and itself.
 
-    `per_query_dev` has system, query_id, split (dev alone), segment and ndcg@10 of the champion and every candidate; `alpha` is the level
-    of the no-harm test on a segment. WhetstoneError: rows of another split than dev.
+    `per_query_dev` has system, query_id, split (dev alone), segment and ndcg@10 of them all; `alpha` is the level of the no-harm test.
     """
     if others := sorted(set(per_query_dev["split"]) - {"dev"}):
         raise WhetstoneError(f"champion gate: results of the split {', '.join(others)}; the gate reads dev queries alone")

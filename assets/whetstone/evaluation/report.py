@@ -85,8 +85,7 @@ def gather(
 def summarise(per_query: pd.DataFrame, metrics: Sequence[str], seed: int = 0) -> dict[str, dict[str, object]]:
     """Means and intervals of every system as they come, over all queries and by segment; systems share their resamples.
 
-    `per_query` has system, query_id, segment and the metrics, for every system one row for each of the same queries. Returns {system:
-    {metric: {"mean", "low", "high"}, ..., "queries": n, "segments": {segment: {the same without "segments"}}}}.
+    `per_query` has system, query_id, segment and the metrics, for every system the same queries; returns `systems` of the contract above.
     """
     summary: dict[str, dict[str, object]] = {}
     for system in per_query["system"].unique():

@@ -35,11 +35,7 @@ def margins(pairs: pd.DataFrame, seed: int) -> dict[str, Interval]:
 
 
 def separability(pairs: pd.DataFrame, seed: int = 0) -> list[dict[str, object]]:
-    """Two rows for each encoder of judged pairs (system, query_id, label, cosine, overlap), in the order they come.
-
-    Each has encoder, pairs (which of them), queries (with both labels), average_margin, average_low, average_high, worst_margin, worst_low,
-    worst_high: means and bounds of 95 %.
-    """
+    """Two rows an encoder of judged pairs (system, query_id, label, cosine, overlap), in the order they come: margins with 95 % bounds."""
     rows: list[dict[str, object]] = []
     for encoder, own in pairs.groupby("system", sort=False):
         for name, part in (("all", own), (f"token overlap >= {LEAST_OVERLAP:.0%}", own[own["overlap"] >= LEAST_OVERLAP])):

@@ -39,10 +39,7 @@ class Difference(Interval):
 
 
 def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES) -> list[Interval]:
-    """Percentile bootstrap of every column's mean over (n_queries, n_columns) values, NaN where undefined.
-
-    The columns share their resamples; same seed and shape, same resamples.
-    """
+    """Bootstrap of every column's mean over (n_queries, n_columns) values, NaN where undefined; the columns share their resamples."""
     n_queries, n_columns = values.shape
     defined = ~np.isnan(values)
     filled, counts = np.where(defined, values, 0.0), defined.sum(axis=0)
@@ -59,10 +56,7 @@ def bootstrap_means(values: Floats, seed: int, *, resamples: int = RESAMPLES) ->
 
 
 def paired(values: Floats, seed: int, *, sign_patterns: int = SIGN_PATTERNS) -> Difference:
-    """Compare a metric of two systems a and b, (n_queries, 2), NaN where undefined.
-
-    The test takes `sign_patterns` patterns where all are more. Figures are NaN where no query has both.
-    """
+    """Compare a metric of two systems a and b, (n_queries, 2), NaN where undefined; the figures are NaN where no query has both."""
     differences = values[:, 0] - values[:, 1]
     differences = differences[~np.isnan(differences)]
     (interval,) = bootstrap_means(differences[:, None], seed)

@@ -19,7 +19,6 @@ def recall_at(shard: Shard, vectors: Vectors, product_ids: Sequence[str], query_
 
     The exact scores come from the full-precision `vectors` (n, d) that the shard was built from, so loss by its dtype counts as well as
     loss by its graph. A found product counts when its exact score is no worse than the k-th: equal products may stand for each other.
-    WhetstoneError: no query (`probes` makes some), a zero or non-finite vector, or products that aren't the shard's.
     """
     if set(product_ids) != set(shard.product_ids):
         raise WhetstoneError(f"{len(product_ids)} products given, the shard holds {len(shard)}, and they are not the same")

@@ -50,8 +50,7 @@ class Searcher:
     def search(self, texts: Sequence[str], k: int, system: str = "champion", category: str | None = None) -> pd.DataFrame:
         """The k best products of every text by one of `SYSTEMS`, in one category or all; a blank text finds nothing.
 
-        Returns query_index (position in `texts`), rank, product_id, title, category, score; ordered by query_index, rank.
-        WhetstoneError: an unknown system or category, k below 1, a category that no published set has.
+        Returns `COLUMNS`, ordered by query_index (position in `texts`) and rank. WhetstoneError: an unknown system or category, k below 1.
         """
         if system not in SYSTEMS:
             raise WhetstoneError(f"there is no system {system!r}: choose one of {', '.join(SYSTEMS)}")

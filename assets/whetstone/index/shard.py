@@ -41,12 +41,9 @@ def unit_rows(vectors: npt.NDArray[np.floating], names: Sequence[str]) -> Vector
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(bad):
-        raise WhetstoneError(
-            f"the vector of {names[bad[0]]!r} (row {bad[0]}) is zero or not finite ({len(bad)} of {len(vectors)} are): "
-            "check the encoder's weights and encode these texts again"
-        )
-    rows: Vectors = (vectors / lengths[:, None]).astype(np.float32)
-    return rows
+        which = f"the vector of {names[bad[0]]!r} (row {bad[0]}) is zero or not finite ({len(bad)} of {len(vectors)} are)"
+        raise WhetstoneError(f"{which}: check the encoder's weights and encode these texts again")
+    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
 
 
 def keys_of(product_ids: Iterable[str]) -> dict[str, int]:
@@ -73,16 +70,13 @@ def build_shard(
     previous: Artifact | None = None,
     compact_share: float = 0.2,
 ) -> dict[str, object]:
-    """Write the shard of one category into an existing folder; an empty category has vectors of shape (0, d).
+    """Write the shard of one category into an existing folder, and return the artifact's facts; an empty category has shape (0, d).
 
     Vectors (n, d) of n different ids are scaled to unit length; `encoder` is the version that made them. `connectivity` is HNSW's M, edges
     a node keeps; the expansions are the beam widths when a vector is added and searched. Defaults are the smallest that held recall@10 >=
     0.99 with room on real categories: with USearch's own expansions (128, 64) a category of 1,900 products fell to 0.93.
     The shard starts from `previous`, a whole one, unless it has another encoder or parameters, or more products than `compact_share` * n
-    would have been removed since it was built from nothing.
-
-    Returns the artifact's facts: count, count_added, count_removed (since it was built from nothing), and encoder and parameters.
-    WhetstoneError: a repeated product id, or as in `unit_rows`.
+    would have been removed since it was built from nothing (`count_removed`).
     """
     rows = unit_rows(vectors, product_ids)
     products = pd.DataFrame({"product_id": pd.Series(list(product_ids), dtype=object)})
@@ -122,16 +116,13 @@ class Shard:
         return len(self.product_ids)
 
     def find(self, queries: Vectors, k: int) -> list[Hits]:
-        """The k nearest products of each query (unit rows (q, d)), fewer in a smaller shard, in no promised order.
+        """The k nearest products of each query (unit rows (q, d)), fewer in a smaller shard: places in `product_ids` and scores, unordered.
 
-        The beam is at least 2k wide: USearch does not widen it by itself. Returns for each query places in `product_ids` and scores
-        (cosine; equal vectors have equal scores). WhetstoneError: other dimensions.
+        Scores are cosines, equal for equal vectors. The beam is at least 2k wide: USearch does not widen it by itself.
         """
         if len(self) and queries.shape[1] != self.index.ndim:
-            raise WhetstoneError(
-                f"queries of {queries.shape[1]} dimensions against an index of {self.index.ndim}: "
-                f"encode them with the index's own encoder ({self.encoder or 'version unknown'})"
-            )
+            mend = f"encode them with the index's own encoder ({self.encoder or 'version unknown'})"
+            raise WhetstoneError(f"queries of {queries.shape[1]} dimensions against an index of {self.index.ndim}: {mend}")
         k = min(k, len(self))
         if not k or not len(queries):
             return [(np.empty(0, dtype=np.intp), np.empty(0))] * len(queries)
@@ -152,9 +143,7 @@ def open_shard(artifact: Artifact) -> Shard:
 def search(shards: Sequence[Shard], query_vectors: Vectors, query_ids: Sequence[str], k: int) -> pd.DataFrame:
     """The run of the k nearest products of every query (q, d) over one open shard or more, as if they were one; fewer if they hold fewer.
 
-    Each shard gives its own k best, and the best of all of them together are the answer, ties by product_id. Queries go in batches, so
-    memory does not grow with their number times that of the shards.
-    WhetstoneError: a query that is zero, not finite or of other dimensions.
+    Each shard gives its k best, the best of them all are the answer, ties by product_id. Queries go in batches, which bounds the memory.
     """
     queries = unit_rows(query_vectors, [f"query {row}" for row in range(len(query_vectors))])
     # Factorised, because a product that changed its category may still lie in two shards.

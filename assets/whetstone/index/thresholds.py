@@ -74,8 +74,7 @@ def thresholds_of(found: Mapping[str, Any]) -> Thresholds:
 def measure(encoder: str, lexical_run: pd.DataFrame, dense_run: pd.DataFrame, judged: pd.DataFrame) -> Thresholds:
     """Choose the cuts and tune the weight of this encoder version.
 
-    `judged` are the judged pairs of the dev queries: query_id, product_id, label, gain, cosine (NaN for a product that isn't in the
-    catalog). The runs may hold other queries too.
+    `judged` are pairs of dev queries: query_id, product_id, label, gain, cosine (NaN: not in the catalog). Runs may hold other queries too.
     """
     known = judged[judged["cosine"].notna()]
     found = {label: best_cut(known["cosine"].to_numpy(), known["label"].to_numpy() >= label) for label in (RELEVANT, MODERATE)}

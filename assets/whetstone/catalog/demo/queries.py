@@ -50,10 +50,8 @@ def draw_queries(vocabulary: Vocabulary, stock: Stock, queries: int, rng: np.ran
         misses = misses + 1 if query.text in found else 0
         found.setdefault(query.text, query)
         if misses > PATIENCE:
-            raise WhetstoneError(
-                f"demo catalog: only {len(found)} different queries of {queries} found in a shop of {len(stock.type_of)} "
-                "products; ask for fewer queries or more products"
-            )
+            shop = f"a shop of {len(stock.type_of)} products; ask for fewer queries or more products"
+            raise WhetstoneError(f"demo catalog: only {len(found)} different queries of {queries} found in {shop}")
     return _misspell(list(found.values()), rng)
 
 

@@ -64,8 +64,7 @@ def rate(
 ) -> tuple[Rows, list[list[int] | None]]:
     """What humans say of pairs, all shapes (n,): grades, and the single grades of the three raters (None where one human judged).
 
-    `is_panel` pairs are judged by three raters rather than one; `is_target` pairs (a query's own target) nobody gets wrong, so that every
-    judged query keeps an exact product.
+    Three judge `is_panel` pairs; `is_target` pairs (a query's own target) nobody gets wrong: every judged query keeps an exact product.
     """
     single = _err(truth, np.where(is_target, 0.0, SINGLE_ERROR), rng)
     panel = np.stack([_err(truth, np.where(is_target, 0.0, PANEL_ERROR), rng) for _ in range(PANEL_SIZE)], axis=1)
@@ -78,8 +77,7 @@ def _err(truth: Rows, chance: NDArray[np.float64], rng: np.random.Generator) -> 
     level = np.searchsorted(GRADES, truth)
     step = np.where(rng.random(len(truth)) < 0.5, -1, 1)
     step = np.where((level + step < 0) | (level + step >= len(GRADES)), -step, step)
-    moved: Rows = np.array(GRADES)[level + step * (rng.random(len(truth)) < chance)]
-    return moved
+    return np.asarray(np.array(GRADES)[level + step * (rng.random(len(truth)) < chance)])
 
 
 def _alike_types(stock: Stock) -> list[list[int]]:

@@ -77,10 +77,7 @@ def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFra
 
 
 def intents_of(queries: pd.DataFrame) -> pd.DataFrame:
-    """Intents (query_id, intent) of queries that were made from a product's facts: query_id, facts (JSON object of `type` and `wanted`).
-
-    WhetstoneError: a query's type is none of the vocabulary's.
-    """
+    """Intents (query_id, intent) of queries that were made from a product's facts: query_id, facts (JSON object of `type` and `wanted`)."""
     kinds, rows = load_vocabulary(MOST_CATEGORIES).types, []
     for query, facts in zip(queries["query_id"], map(json.loads, queries["facts"]), strict=True):
         if facts["type"] not in kinds:
