@@ -50,8 +50,7 @@ def evaluate_run(
     Rows of other queries are ignored, in the run and in `judgments` (query_id, product_id, grade). `gains` maps every judged grade to its
     gain (>= 0), products of `relevant_grade` or better are relevant, and `cutoffs` are the depths k of NDCG, recall and precision.
 
-    Returns one row per query, in their order: query_id and `metric_names(cutoffs)`, each in [0, 1] or NaN where undefined (see the module).
-    WhetstoneError: a grade without a gain. ValueError: a repeated pair.
+    Returns a row per query, in their order: query_id and `metric_names(cutoffs)`. WhetstoneError: no gain. ValueError: a repeated pair.
     """
     judged = judgments.loc[judgments["query_id"].isin(query_ids), ["query_id", "product_id", "grade"]]
     judged = judged.assign(gain=judged["grade"].map(dict(gains)).astype(float))

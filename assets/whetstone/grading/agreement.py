@@ -100,8 +100,7 @@ def raters_agreement(raters: Iterable[Any], guideline: Guideline) -> dict[str, f
     Every rater of a judgment is set against every other (ordered pairs, so neither is the truth). Two single raters agree less than one
     does with the settled judgment of several, so an annotator may well lie above this.
 
-    `raters` has the single grades of each judgment; None or pandas' NA where they aren't known. Returns `judgments` with two or more
-    raters, `accuracy`, `within_one`, `quadratic_kappa`; None where no judgment has two raters.
+    `raters` has the single grades of each judgment (None or pandas' NA: not known); None is returned where no judgment has two raters.
     """
     panels = [panel for panel in map(np.ma.compressed, raters) if len(panel) > 1]  # DuckDB masks a rater without a grade
     if not panels:

@@ -1,9 +1,9 @@
 """The annotators that the settings name, ready to answer, cheapest first. A new annotator is one file and one branch here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from whetstone.catalog.source import Source
@@ -99,9 +99,7 @@ def _simulated(name: str, room: Room) -> SimulatedAnnotator:
     if room.synthetic is not None:
         intents = pd.concat([intents, intents_of(room.synthetic)])
 
-    def truth(pairs: pd.DataFrame) -> np.ndarray:
-        return grade_pairs(pairs, intents, products)
-
+    truth = partial(grade_pairs, intents=intents, products=products)
     (accuracy, cost_usd), version = SIMULATED[name], file_sha256(files[0])
     confusion = confusion_of(accuracy, room.guideline)
     return SimulatedAnnotator(name, truth, room.guideline, confusion, cost_usd=cost_usd, seed=settings.seed, truth_version=version)

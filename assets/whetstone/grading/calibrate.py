@@ -42,9 +42,8 @@ def calibrate(
     `judged` are n human-judged dev pairs (query_id, product_id, category, query, text, grade, raters), `entry` is the account of new
     answers, `target` is that of the thresholds (`choose_thresholds`), `seed` that of the bootstrap.
 
-    Returns JSON values: `stages` (`Stage`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, and `report`:
-    agreement of the cascade, of each stage alone, share settled and accuracy by stage, cost against the dearest stage, reliability
-    before and after, the human raters' own agreement. Without judgments of two queries stages go uncalibrated and report is None.
+    Returns JSON values: `stages` (`Stage`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, `report` (`_report`, and
+    the human raters' own agreement). Without judgments of two queries stages go uncalibrated and report is None.
     """
     found: dict[str, Any] = {"stages": [], "dropped": [], "target": target, "is_met": False, "report": None}
     if judged["query_id"].nunique() < 2:

@@ -10,8 +10,7 @@ from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.dense import exact_search
 
-EQUAL = 1e-6
-"""Two products of the same vectors, rounded on different ways."""
+EQUAL = 1e-6  # two products of the same vectors, rounded on different ways
 
 
 def recall_at(shard: Shard, vectors: Vectors, product_ids: Sequence[str], query_vectors: Vectors, k: int = 10) -> float:

@@ -79,9 +79,7 @@ class Searcher:
     def _run(self, system: str, asked: Mapping[str, str], k: int, category: str | None) -> pd.DataFrame:
         """The run of one system (hybrids aside) for these texts by query_id."""
         query_ids, texts = list(asked), list(asked.values())
-        members: slice | npt.NDArray[np.intp] = slice(None)
-        if category is not None:
-            members = np.flatnonzero(self.products["category"] == category)
+        members: slice | npt.NDArray[np.intp] = slice(None) if category is None else np.flatnonzero(self.products["category"] == category)
         product_ids = self.products["product_id"].iloc[members].tolist()
         if system == "champion":
             if not (shards := [shard for name, shard in self.open_shards().items() if category in (None, name)]):

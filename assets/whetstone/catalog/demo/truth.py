@@ -60,10 +60,9 @@ def grade(intent: Mapping[str, Any], kind: str, attributes: Mapping[str, str]) -
 
 
 def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.int64]:
-    """Grades of pairs (query_id, product_id; in any order, repeated or not), (n,).
+    """Grades of pairs (query_id, product_id; in any order, repeated or not), (n,); their queries and products must be there.
 
-    Intents have query_id and intent (JSON as in truth.parquet), products product_id, category_path (list of names) and attributes (mapping
-    or list of pairs), one row each. WhetstoneError: a pair names a query without intent or a product that is not there.
+    Intents have query_id, intent (JSON as in truth.parquet), products product_id, category_path (names), attributes (mapping or pairs).
     """
     intent_of = {query: json.loads(intent) for query, intent in zip(intents["query_id"], intents["intent"], strict=True)}
     asked = products[products["product_id"].isin(pairs["product_id"])]

@@ -106,8 +106,7 @@ class Intents:
     ) -> Intent | None:
         """Write down as many of the requests, from the first on, as the budget holds; None if it holds none.
 
-        `wanted` has `IDENTITY` and category of each request, in the order of their worth, and `at_most_usd` what each can cost; `state` is
-        `intended` (a batch, after the account's newest, the `mark`) or `asking` (plain messages).
+        `wanted` has `IDENTITY` and category of each, `at_most_usd` what each can cost; `state` is `intended` (with the `mark`) or `asking`.
         """
 
         def write(connection: duckdb.DuckDBPyConnection) -> Intent | None:
