@@ -52,6 +52,7 @@ def evaluate_run(
 
     Returns a row per query, in their order: query_id and `metric_names(cutoffs)`. WhetstoneError: no gain. ValueError: a repeated pair.
     """
+    query_ids = list(query_ids)
     judged = judgments.loc[judgments["query_id"].isin(query_ids), ["query_id", "product_id", "grade"]]
     judged = judged.assign(gain=judged["grade"].map(dict(gains)).astype(float))
     if judged["gain"].isna().any():
