@@ -47,7 +47,7 @@ described as (
     inner join staging.products as products on proposed.product_id = products.product_id
     where
         queries.category = $category and products.category = $category
-        and (proposed.rule = 'judged' or queries.split = 'train' or not exists (select 1 from staging.judged_splits where split = 'dev'))
+        and (proposed.rule = 'judged' or queries.split = 'train' or 'dev' not in (select split from staging.judged_splits))
 ),
 
 placed as (
