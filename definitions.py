@@ -80,5 +80,6 @@ def build(settings: Settings) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev`, `dg dev` and `dg check defs` load."""
-    without_waiting()
-    return build(load_settings())
+    settings = load_settings()
+    without_waiting(settings.dagster_home)
+    return build(settings)

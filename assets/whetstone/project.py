@@ -72,7 +72,7 @@ def dagster_instance(values: Settings) -> dg.DagsterInstance:
     if not target.exists() or target.read_text() != config:
         atomic_write(target, config)
     os.environ["DAGSTER_HOME"] = str(values.dagster_home)
-    without_waiting()
+    without_waiting(values.dagster_home)
     no_capture = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
     with exclusive(values.root / "dagster.lock"):  # two processes that made its tables at once would spoil them for ever
         return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(values.dagster_home), overrides=no_capture))

@@ -38,7 +38,8 @@ class Daemon:
                     self.instance.delete_dynamic_partition("category", category)
         for event in said.asset_events:
             self.instance.report_runless_asset_event(event)
-        return {event.partition or event.asset_key.path[-1] for event in said.asset_events}
+        self.said = {(event.asset_key.path[-1], event.partition) for event in said.asset_events}
+        return {partition or name for name, partition in self.said}
 
     @property
     def categories(self) -> set[str]:
@@ -54,6 +55,7 @@ def test_the_sensor_lands_what_two_looks_found_the_same(world) -> None:
     assert "two looks" in daemon.look()
     reported = daemon.look()
     assert {"queries", "synonyms", "incumbent_encoder", *slugs(world)} <= reported
+    assert {(name, slug) for name in ("catalog", "judgments", "engagement") for slug in slugs(world)} <= daemon.said
     assert daemon.categories == slugs(world) and len(daemon.categories) == 3
     assert "hold what was landed" in daemon.look()
 

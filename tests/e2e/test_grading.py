@@ -53,6 +53,9 @@ def test_a_build_pays_once_and_the_books_agree(built_shop: Shop, tmp_path: Path,
         assert grade(shop).built
         assert_books_agree(shop, server)
         assert server.total_usd > 0
+        [exponent] = shop.warehouse().table("marts.examination")["exponent"]
+        assert exponent == 0.9  # of the demo's shoppers, to one decimal
+        assert set(shop.warehouse().table("meta.audit")["examination_exponent"]) == {exponent}
         stages = shop.warehouse().read("select distinct settled_by from marts.grades")["settled_by"].tolist()
         assert "human" in stages and set(stages) <= {"human", *CASCADE.split(","), "vote"}
 

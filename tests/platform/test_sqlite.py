@@ -10,16 +10,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as db
 from sqlalchemy.pool import NullPool
 
 from whetstone.platform import sqlite
+from whetstone.platform.history import KILLED, History
 
-KILLED = """
+WRITER = """
 import os, signal, sys, dagster as dg
+from pathlib import Path
 from whetstone.platform.sqlite import without_waiting
-without_waiting()
+without_waiting(Path(sys.argv[1]))
 instance = dg.DagsterInstance.local_temp(sys.argv[1])
 instance.report_runless_asset_event(dg.AssetMaterialization("a", tags={"dagster/data_version": "7"}))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -29,14 +32,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture(autouse=True)
 def _let_go() -> Iterator[None]:
     yield
+    sqlite._folders.clear()
     while sqlite._kept:
         sqlite._kept.popitem()[1].close()
 
 
-def write(path: Path) -> tuple[str, int]:
+def write(path: Path, folder: Path | None = None) -> tuple[str, int]:
     """Write a row as Dagster does, on a connection of its own; journal mode and synchronous level of that connection."""
-    sqlite.without_waiting()
-    sqlite.without_waiting()  # once is enough
+    sqlite.without_waiting(folder or path.parent)
+    sqlite.without_waiting(folder or path.parent)  # once is enough
     engine = db.create_engine(f"sqlite:///{path}", poolclass=NullPool)
     with engine.connect() as connection, connection.begin():
         connection.execute(db.text("create table if not exists t (x)"))
@@ -69,6 +73,10 @@ def test_a_file_of_the_instance_keeps_its_log_and_others_read_it(tmp_path: Path)
     assert not log.exists() and rows(path) == 2 and rows(other) == 1  # one instance at a time: the first one's log was emptied
 
 
+def test_a_file_of_somebody_else_stays_as_it_is(tmp_path: Path) -> None:
+    assert write(tmp_path / "index.db", tmp_path / "dagster") == ("delete", 2) and not sqlite._kept
+
+
 def test_the_file_of_a_run_is_whole_after_every_close(tmp_path: Path) -> None:
     """The UI follows the file, not its log."""
     path = tmp_path / "0123.db"
@@ -84,8 +92,21 @@ def test_a_file_that_cannot_be_read_is_told_by_whoever_needs_it(tmp_path: Path) 
 
 
 def test_a_kill_loses_no_event(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "DAGSTER_HOME": ""}, check=False)
+    done = subprocess.run([sys.executable, "-c", WRITER, str(tmp_path)], env={**os.environ, "DAGSTER_HOME": ""}, check=False)
     assert done.returncode == -signal.SIGKILL
     with sqlite3.connect(tmp_path / "history" / "runs" / "index.db") as connection:
         [(event,)] = connection.execute("select event from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'").fetchall()
     assert '"dagster/data_version": "7"' in event
+
+
+def test_a_run_whose_own_log_a_power_cut_spoilt_is_ended(tmp_path: Path) -> None:
+    sqlite.without_waiting(tmp_path)
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    run = instance.create_run_for_job(dg.GraphDefinition("empty").to_job(), status=dg.DagsterRunStatus.STARTED)
+    instance.report_engine_event("under way", run)
+    [log] = (tmp_path / "history" / "runs").glob(f"{run.run_id}.db")
+    log.write_bytes(log.read_bytes()[:2000] + bytes(log.stat().st_size - 2000))
+    History(instance).end(run)
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None and ended.status == dg.DagsterRunStatus.FAILURE
+    assert [entry.message for entry in instance.all_logs(run.run_id)] == [KILLED]  # what the file held before is gone

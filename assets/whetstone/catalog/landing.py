@@ -113,7 +113,7 @@ def _category_name(source: Source) -> str:
 
 
 def _landed_selects(source: Source) -> dict[str, str]:
-    """SELECT of each landed table from the temporary ones, in an order that suits reads by category; judged pairs read the catalog."""
+    """SELECT of each landed table from the temporary ones, ordered for reads by category; pairs join raw.catalog, which comes first."""
     pairs = {
         table: f"select pairs.*, category from temp.landing_{table} as pairs join raw.catalog using (product_id) "
         "semi join temp.landing_queries using (query_id) order by category, query_id, product_id"

@@ -28,7 +28,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         schema="marts",
         group="evaluation",
         kinds={"python", "duckdb"},
-        deps=["marts.learning_set", "raw.queries", "raw.judgments", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
+        deps=["marts.learning_set", "raw.queries", "staging.judged_pairs", "raw.synonyms", *(f"models.{stage}" for stage in stages)],
         uses=["depth", "bm25_k1", "bm25_b", "seed"],
         version=f"2-{guideline.version}",
         by_category=False,
@@ -44,7 +44,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         contest = Contest(
             products=warehouse.table("staging.products"),
             queries=warehouse.table("raw.queries", columns="query_id, text, split, segment"),
-            judgments=warehouse.table("raw.judgments", columns="query_id, product_id, grade"),
+            judgments=warehouse.table("staging.judged_pairs"),
             synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
             guideline=guideline,
             settings=settings,

@@ -138,7 +138,7 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
     by_category=False,
 )
 def examination(context: Context, warehouse: Warehouse) -> dg.MaterializeResult:
-    """One row: how fast shoppers' looks fall with rank, in the whole shop; to one decimal, its standard error, so that it seldom moves."""
+    """One row: how fast shoppers' looks fall with rank, in the whole shop; no finer than the error it may have, so that it seldom moves."""
     import pandas as pd
 
     from whetstone.grading.engagement import examination_exponent

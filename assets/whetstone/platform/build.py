@@ -109,7 +109,7 @@ class Builder:
         """Build the selected places until none of them is stale or all that are left are held back."""
         for dead in self.instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
             if BUILD_TAG in dead.tags:  # of a build that was killed: it would be under way, and hold up the daemon, for ever
-                self.instance.report_run_failed(dead, "the build was killed")
+                self.history.end(dead)
         wanted, outcome = self.selected(select, categories), Outcome()
         while True:
             stale = {s.place for s in self.stale()}

@@ -6,6 +6,7 @@ Dagster's public API answers one partition at a time; status over thousands of p
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, As
 from whetstone.platform.artifacts import fingerprint
 
 TAG_LENGTH = 32  # versions are kept as tags, which Dagster cuts off at 63 characters
+KILLED = "the build was killed"
 NEVER = "never"  # the version of what was not made yet
 
 
@@ -69,6 +71,17 @@ class History:
         if len(found) > 1:
             found.pop(None, None)  # of a time when the asset had no partitions
         return found
+
+    def end(self, run: dg.DagsterRun) -> None:
+        """Say of a run under way that its build was killed, even where a power cut left its own log unreadable."""
+        try:
+            self.instance.report_run_failed(run, KILLED)
+        except db.exc.DatabaseError:
+            storage: Any = self.instance.event_log_storage
+            for part in Path(storage.path_for_shard(run.run_id)).parent.glob(f"{run.run_id}.db*"):
+                part.unlink()
+            storage._initialized_dbs.discard(run.run_id)
+            self.instance.report_run_failed(run, KILLED)
 
     def changed_since(self, key: dg.AssetKey, storage_id: int) -> dict[str, str]:
         """Categories of an asset whose version isn't the one they had at an earlier event, with their version then (`NEVER`: none)."""

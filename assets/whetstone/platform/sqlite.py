@@ -2,8 +2,9 @@
 
 Dagster opens a connection a statement and closes it, 50 times for a small step. Each commit then waits for the disk, and so does each
 close, because the last connection to a write-ahead log empties it. Here a commit waits for nothing, and of the files of the whole
-instance a connection stays, which keeps their log. A process that is killed loses no event. After a power cut the last events may be
-missing, and their steps run again; the log of a run that was under way may be unreadable.
+instance a connection stays, which keeps their log: the disk is waited for once in a thousand pages. A process that is killed loses no
+event. After a power cut the last events may be missing, and their steps run again; the log of a run that was under way may be unreadable,
+and a build then drops it (`History.end`).
 """
 
 import sqlite3
@@ -15,11 +16,13 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 OF_THE_INSTANCE = ("index", "runs", "schedules")
+_folders: set[Path] = set()
 _kept: dict[str, sqlite3.Connection] = {}
 
 
-def without_waiting() -> None:
-    """From now on in this process, for every SQLite file that is reached through SQLAlchemy."""
+def without_waiting(folder: Path) -> None:
+    """From now on in this process, for the SQLite files of the instance whose files lie below `folder`."""
+    _folders.add(folder.resolve())
     if not event.contains(Engine, "connect", _connected):
         event.listen(Engine, "connect", _connected)
 
@@ -27,16 +30,17 @@ def without_waiting() -> None:
 def _connected(connection: Any, _record: object) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
-    path = connection.execute("pragma database_list").fetchone()[2]
+    path = Path(connection.execute("pragma database_list").fetchone()[2])
+    if _folders.isdisjoint(path.parents):
+        return
     with suppress(sqlite3.Error):  # a file that can't be read or written is told by whoever needs it
         connection.execute("pragma journal_mode = wal")
-        if Path(path).stem not in OF_THE_INSTANCE:  # of a run: the UI follows the file itself, so its log is emptied at every close
+        if path.stem not in OF_THE_INSTANCE:  # of a run: the UI follows the file itself, so its log is emptied at every close
             connection.execute("pragma synchronous = off")
             return
         connection.execute("pragma synchronous = normal")
-        for other in _kept.keys() - {path}:
-            if Path(other).stem == Path(path).stem:  # another instance is open now
-                _kept.pop(other).close()
-        if path not in _kept:
-            _kept[path] = sqlite3.connect(path, check_same_thread=False)
-        _kept[path].execute("select count(*) from sqlite_master").fetchall()  # only a reader counts as connected to the log
+        for other in [each for each in _kept if Path(each).name == path.name and each != str(path)]:  # another instance is open now
+            if closing := _kept.pop(other, None):
+                closing.close()
+        stays = _kept.get(str(path)) or _kept.setdefault(str(path), sqlite3.connect(path, check_same_thread=False))
+        stays.execute("select count(*) from sqlite_master").fetchall()  # only a reader counts as connected to the log

@@ -40,11 +40,11 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
         category = context.partition_key
         products = warehouse.table("staging.products", category)
         queries = warehouse.table("staging.queries", category, "query_id, text, split")
-        queries = queries[queries["split"] != "test"]  # these never reach mining
+        queries = queries.query("split != 'test'").drop(columns="split").reset_index(drop=True)  # those never reach mining
         judgments = pd.DataFrame(columns=["query_id", "text", "product_id", "grade"])
         if "staging.judgments" in channel.reads:  # what isn't declared isn't read: it may not be built yet
             judgments = warehouse.table("staging.judgments", category, "query_id, text, product_id, grade, split")
-            judgments = judgments[judgments["split"] == "train"]
+            judgments = judgments.query("split == 'train'").drop(columns="split").reset_index(drop=True)
         synonyms = open_source(settings).synonyms
         embedder = Embedder(registry_of(settings).require().incumbent, settings.root / "vectors", settings.device)
         inputs = ChannelInputs(
