@@ -36,6 +36,18 @@ def test_the_picture_of_the_architecture_is_the_graph(definitions) -> None:
     assert picture <= names
 
 
+def test_an_edit_reaches_what_learns_through_held_tables_alone(definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    held = {dg.AssetKey(name.split(".")) for name in ("marts.learning_set", "marts.judged_set", "staging.judged_pairs")}
+    reached = frontier = {dg.AssetKey(["raw", name]) for name in ("catalog", "judgments", "engagement")}
+    while frontier:
+        frontier = {child for key in frontier for child in graph.get(key).child_keys} - reached - held
+        reached = reached | frontier
+    names = {key.path[-1] for key in reached}
+    assert {"grades", "curriculum_tiers", "search_index"} <= names
+    assert names.isdisjoint({"calibration", "encoder_bce", "encoder_mnr", "encoder_triplet", "evaluation", "champion"})
+
+
 def test_every_table_has_blocking_checks(definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for name in (

@@ -1,4 +1,5 @@
--- One row per human-judged pair of the shop, whatever its category: a product that moves changes nothing here.
+-- One row per human-judged pair of the shop, as evaluation scores them. It moves only when enough of it changed (`hold`), so that a new
+-- category or an edited judgment runs its category and no evaluation.
 select
     query_id,
     product_id,

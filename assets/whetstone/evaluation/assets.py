@@ -41,10 +41,11 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
         from whetstone.evaluation.contestants import Contest, evaluate_systems
 
         synonyms = open_source(settings).synonyms
+        products, judgments = warehouse.table("staging.products"), warehouse.table("staging.judged_pairs")
         contest = Contest(
-            products=warehouse.table("staging.products"),
+            products=products,
             queries=warehouse.table("raw.queries", columns="query_id, text, split, segment"),
-            judgments=warehouse.table("staging.judged_pairs"),
+            judgments=judgments[judgments["product_id"].isin(products["product_id"])],  # the held rows may name one that left
             synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
             guideline=guideline,
             settings=settings,
