@@ -7,6 +7,7 @@ import pytest
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import asset, key_of, result
 from whetstone.platform.build import Builder
+from whetstone.platform.history import History
 from whetstone.platform.partitions import CATEGORIES
 from whetstone.platform.warehouse import Step, Warehouse, note_written
 
@@ -108,3 +109,18 @@ def test_a_category_that_ran_again_with_the_same_rows_is_not_named(shop) -> None
     version = shop.builder().history.latest(key_of("staging.products"))["toys"].tags
     shop.instance.report_runless_asset_event(dg.AssetMaterialization(key_of("staging.products"), partition="toys", tags=version))
     assert [line for line in shop.stale() if "report" in line] == ["marts.report: staging.products changed in books (1 of 3 rows)"]
+
+
+def test_what_was_landed_of_the_whole_shop_once_does_not_hide_its_categories(tmp_path) -> None:
+    """An older home has an event and a content of `raw.judgments` without a category."""
+    shop = Shop(tmp_path)
+    with shop.warehouse.transaction() as connection:
+        note_written(connection, "raw.catalog", None, Step("0" * 64, 6, 6))
+    shop.instance.report_runless_asset_event(dg.AssetMaterialization(key_of("raw.catalog"), tags={"dagster/data_version": "0" * 64}))
+    shop.builder().run()
+    assert shop.stale() == []
+    of_the_whole = History(shop.instance).seen_by(key_of("raw.catalog"), None)
+    shop.land("toys", [1, 2, 4], changed=2)
+    assert shop.stale() == ["staging.products[toys]: raw.catalog changed, 2 of 3 rows"]
+    assert History(shop.instance).seen_by(key_of("raw.catalog"), None) != of_the_whole
+    assert {place[1] for place in shop.builder().run().built} == {"toys", None}
