@@ -110,3 +110,19 @@ def test_a_run_whose_own_log_a_power_cut_spoilt_is_ended(tmp_path: Path) -> None
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None and ended.status == dg.DagsterRunStatus.FAILURE
     assert [entry.message for entry in instance.all_logs(run.run_id)] == [KILLED]  # what the file held before is gone
+
+
+def test_the_log_of_a_run_stays_where_it_only_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    run = instance.create_run_for_job(dg.GraphDefinition("empty").to_job(), status=dg.DagsterRunStatus.STARTED)
+    instance.report_engine_event("under way", run)
+    with monkeypatch.context() as patch:
+        locked = db.exc.OperationalError("insert", {}, sqlite3.OperationalError("database is locked"))
+        patch.setattr(instance, "report_run_failed", lambda *_: raise_(locked))
+        with pytest.raises(db.exc.OperationalError, match="locked"):
+            History(instance).end(run)
+    assert [entry.message for entry in instance.all_logs(run.run_id)] == ["under way"]
+
+
+def raise_(error: Exception) -> None:
+    raise error

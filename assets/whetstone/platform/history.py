@@ -76,7 +76,9 @@ class History:
         """Say of a run under way that its build was killed, even where a power cut left its own log unreadable."""
         try:
             self.instance.report_run_failed(run, KILLED)
-        except db.exc.DatabaseError:
+        except db.exc.DatabaseError as error:
+            if isinstance(error, db.exc.OperationalError):  # locked, full or read-only: not spoilt
+                raise
             storage: Any = self.instance.event_log_storage
             for part in Path(storage.path_for_shard(run.run_id)).parent.glob(f"{run.run_id}.db*"):
                 part.unlink()
