@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -89,6 +90,36 @@ def test_a_file_that_cannot_be_read_is_told_by_whoever_needs_it(tmp_path: Path) 
     with pytest.raises(db.exc.DatabaseError, match="not a database"):
         write(tmp_path / "index.db")
     assert write(tmp_path / "runs.db") == ("wal", 1)
+
+
+def test_a_file_keeps_its_engine_and_two_instances_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite.without_waiting(tmp_path)
+    made: list[str] = []
+
+    def counted(url: str, **how: Any) -> db.Engine:
+        made.append(url)
+        return db.create_engine(url, **how)
+
+    for name in sqlite.STORAGES:
+        monkeypatch.setattr(f"dagster._core.storage.{name}.create_engine", sqlite._remembered(counted))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        instance = dg.DagsterInstance.local_temp(str(tmp_path / name))
+        opened = len(made)
+        for number in range(20):
+            tags = {"dagster/data_version": f"{name}{number}"}
+            instance.report_runless_asset_event(dg.AssetMaterialization("asset", tags=tags))
+        assert len(made) - opened <= 2  # the file of events of no run, and at most another that was not needed before
+        [latest] = History(instance).latest(dg.AssetKey("asset")).values()
+        assert latest.data_version == f"{name}19"
+
+
+def test_engines_of_other_kinds_of_files_are_told_apart() -> None:
+    remembered = sqlite._remembered(db.create_engine)
+    patient = remembered("sqlite://", poolclass=NullPool, connect_args={"timeout": 60})
+    assert patient is remembered("sqlite://", poolclass=NullPool, connect_args={"timeout": 60})
+    assert patient is not remembered("sqlite://", poolclass=NullPool)
+    assert patient is not remembered("sqlite:///other", poolclass=NullPool, connect_args={"timeout": 60})
 
 
 def test_a_kill_loses_no_event(tmp_path: Path) -> None:

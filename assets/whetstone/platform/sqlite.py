@@ -1,14 +1,20 @@
-"""Dagster's SQLite files without a wait for the disk at every event.
+"""Dagster's SQLite files without a wait for the disk at every event, or an engine made anew for every statement.
 
 Dagster opens a connection a statement and closes it, 50 times for a small step. Each commit then waits for the disk, and so does each
 close, because the last connection to a write-ahead log empties it. Here a commit waits for nothing, and of the files of the whole
 instance a connection stays, which keeps their log: the disk is waited for once in a thousand pages. A process that is killed loses no
 event. After a power cut the last events may be missing, and their steps run again; the log of a run that was under way may be unreadable,
 and a build then drops it (`History.end`).
+
+Each of those connections comes from an SQLAlchemy engine of its own, which asks the file what it can do and compiles its SQL anew. Here a
+file keeps its engine and what that has compiled; its pool still keeps no connection.
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 OF_THE_INSTANCE = ("index", "runs", "schedules")
+STORAGES = ("event_log.sqlite.sqlite_event_log", "runs.sqlite.sqlite_run_storage", "schedules.sqlite.sqlite_schedule_storage")
+ENGINES = 32  # files whose engines are kept: the instance's, and of runs under way
 _folders: set[Path] = set()
 _kept: dict[str, sqlite3.Connection] = {}
 
@@ -25,6 +33,19 @@ def without_waiting(folder: Path) -> None:
     _folders.add(folder.resolve())
     if not event.contains(Engine, "connect", _connected):
         event.listen(Engine, "connect", _connected)
+        for name in STORAGES:
+            storage: Any = import_module(f"dagster._core.storage.{name}")
+            storage.create_engine = _remembered(storage.create_engine)
+
+
+def _remembered(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
+    """The same function, that answers with the same engine for the same file."""
+
+    @lru_cache(ENGINES)
+    def engine_of(url: str, poolclass: type, *connect_args: tuple[str, Any]) -> Engine:
+        return create_engine(url, poolclass=poolclass, connect_args=dict(connect_args))
+
+    return lambda url, poolclass, connect_args=None: engine_of(url, poolclass, *(connect_args or {}).items())
 
 
 def _connected(connection: Any, _record: object) -> None:
