@@ -164,7 +164,7 @@ def search(
     queries: Annotated[Path | None, typer.Option(help="A file of queries, one a line, instead of one query.")] = None,
     as_json: Annotated[bool, typer.Option("--json", "--jsonl", help="Print one JSON object a query and line instead of a table.")] = False,
 ) -> None:
-    """Search the published set of shards, over all categories or one."""
+    """Search the published set of shards, over all categories or one, for a query or (never both) a file of --queries."""
     if (query is None) == (queries is None):
         raise WhetstoneError('give either a query, as in `whetstone search "usb c charger"`, or a file with --queries')
     from whetstone.index.render import render_jsonl, render_table
@@ -181,7 +181,7 @@ def search(
 
 @app.command()
 def report(as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False) -> None:
-    """Print the evaluation of the last build."""
+    """Print the evaluation of the last build; before there is one, that is an error."""
     from whetstone.evaluation.pages import table_text
     from whetstone.platform.artifacts import Artifacts
     from whetstone.platform.asset import artifact_names
@@ -234,7 +234,7 @@ def demo_catalog(
 
 @app.command()
 def settings(get: Annotated[str | None, typer.Option(help="Print only this value, e.g. dagster_home.")] = None) -> None:
-    """Print every setting with its value and what it means."""
+    """Print every setting with its value and what it means, or one value; an unknown name is an error."""
     values = load_settings()
     if get:
         if get not in {*Settings.model_fields, "root", "data_dir", "warehouse_path", "dagster_home"}:

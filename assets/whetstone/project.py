@@ -49,7 +49,7 @@ def open_builder(values: Settings, look_at_feed: bool = True) -> Builder:
 
 
 def load_definitions(values: Settings) -> dg.Definitions:
-    """The project's definitions, from its `definitions.py`."""
+    """The project's definitions, from its `definitions.py`; WhetstoneError: it is missing."""
     spec = importlib.util.spec_from_file_location("definitions", PROJECT / "definitions.py")
     if spec is None or spec.loader is None:
         where = "whetstone runs in a clone of its repository, installed with pip install -e"

@@ -56,7 +56,7 @@ def schema_problems(connection: duckdb.DuckDBPyConnection, source: Source, contr
 
 
 def read_table(connection: duckdb.DuckDBPyConnection, source: Source, contract: Contract, without: Collection[str] = ()) -> None:
-    """Run one SELECT into `temp.landing_<table>`, typed as the contract says, `without` some columns; no rows where a file is absent."""
+    """Run one SELECT into `temp.landing_<table>`, typed by contract; no rows where a file is absent; WhetstoneError: it can't be read."""
     table, kept = contract.table, [column for column in contract.columns if column.name not in without]
     if source.is_skipped(table):
         select, bound = f"select {', '.join(f'null as {column.name}' for column in kept)} where false", {}

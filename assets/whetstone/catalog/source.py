@@ -117,7 +117,8 @@ class Source:
 def load_source(sql_dir: Path, name: str, data_dir: Path, *, require_files: bool = True) -> Source:
     """Read the source `name` below `sql_dir`/sources and find its files in the shop's folder `data_dir`.
 
-    Without `require_files`, files may be missing, so that a check can report them with everything else.
+    Without `require_files`, files may be missing, so that a check can report them with everything else. WhetstoneError: as in `load_spec`;
+    no data folder; a SELECT is missing, can't be parsed, or binds what is not among the files; a file that has to be there is missing.
     """
     folder, spec = sql_dir / "sources" / name, load_spec(sql_dir, name)
     if not data_dir.is_dir():
@@ -162,7 +163,7 @@ def open_source(settings: Settings, *, require_files: bool = False) -> Source:
 def fingerprint(source: Source) -> str:
     """A hash of what the feed is made of: path, size, times and inode of each file, (synonyms too), and the SQL and source.yml.
 
-    Equal means that nothing needs to be read again; a new fingerprint says no more than that reading is worth it.
+    Equal means that nothing needs to be read again; a new one says no more than that reading is worth it. WhetstoneError: a file vanished.
     """
     digest = hashlib.sha256((source.folder / "source.yml").read_bytes())
     for table, select in source.selects.items():

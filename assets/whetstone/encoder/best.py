@@ -103,7 +103,7 @@ class BestOnDev(TrainerCallback):
         (checkpoint / "partial.json").replace(checkpoint / COMPLETE)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        """Collect the loss; a broken one ends the training instead of spoiling the weights in silence."""
+        """Collect the loss; WhetstoneError: it is not finite, and would spoil the weights in silence."""
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 problem = f"the loss is {logs['loss']} at step {state.global_step}; lower its learning_rate"

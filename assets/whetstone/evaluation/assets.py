@@ -69,7 +69,7 @@ def _evaluation(stages: list[str], guideline: Guideline) -> dg.AssetsDefinition:
 
 @asset(schema="models", group="evaluation", kinds={"python"}, deps=["marts.evaluation"], by_category=False)
 def champion(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
-    """The gate: a checkpoint that is better on dev and significantly worse on no segment moves the champion pointer."""
+    """The gate: a checkpoint better on dev, significantly worse on no segment, becomes champion; WhetstoneError: the old has no results."""
     from whetstone.evaluation.contestants import encoders_of
     from whetstone.evaluation.gate import decide
 

@@ -45,7 +45,7 @@ class _Trial(NamedTuple):
 def decide(per_query_dev: pd.DataFrame, candidates: Sequence[str], champion: str, *, alpha: float = 0.05) -> Decision:
     """Choose the champion among its challengers (earlier ones win ties) and itself.
 
-    `per_query_dev` has system, query_id, split (dev alone), segment and ndcg@10 of them all; `alpha` is the level of the no-harm test.
+    `per_query_dev` has system, query_id, split (WhetstoneError: any but dev), segment and ndcg@10; `alpha` is the no-harm test's level.
     """
     if others := sorted(set(per_query_dev["split"]) - {"dev"}):
         raise WhetstoneError(f"champion gate: results of the split {', '.join(others)}; the gate reads dev queries alone")

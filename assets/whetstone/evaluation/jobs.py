@@ -18,7 +18,7 @@ CHAMPION = key_of("models.champion")
 
 
 def roll_back(builder: Builder, settings: Settings, to: str | None) -> list[str]:
-    """Make a previous champion (named by name or version; by default the last) the champion; lines that say what now holds."""
+    """Make a previous champion (name or version; default: the last) the champion; what now holds. WhetstoneError: none, or no weights."""
     registry, history, artifacts = registry_of(settings), builder.history, builder.artifacts
     pointers = registry.require()
     line = ", ".join(f"{each.name} ({each.version})" for each in pointers.previous)

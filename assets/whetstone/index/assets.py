@@ -77,7 +77,7 @@ def search_index(context: Context, settings: WithSettings, artifacts: WithArtifa
 
 @asset(schema="models", group="index", kinds={"python"}, deps=["marts.evaluation", "models.champion"], by_category=False)
 def search_thresholds(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
-    """The champion's cosine cut of each label and the weight of its cosines beside BM25, as evaluation chose them on dev queries."""
+    """The champion's cosine cuts and the weight of its cosines beside BM25, chosen on dev queries; WhetstoneError: it was not evaluated."""
     import pandas as pd
 
     champion = registry_of(settings).require().champion
@@ -110,7 +110,7 @@ def search_thresholds(context: Context, settings: WithSettings, warehouse: Wareh
 def shard_set(context: Context, settings: WithSettings, artifacts: WithArtifacts) -> dg.MaterializeResult:
     """What `whetstone search` serves, published as one: the champion, its thresholds and every category's shard, all of this encoder.
 
-    While a category or the thresholds are of another encoder, what was published last goes on serving.
+    While a category or the thresholds are of another encoder, what was published last goes on serving; WhetstoneError: nothing was.
     """
     registry, history = registry_of(settings), History(context.instance)
     champion, shards = registry.require().champion, artifact_names(context.instance, "models.search_index")

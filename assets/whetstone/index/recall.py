@@ -14,7 +14,7 @@ EQUAL = 1e-6  # two products of the same vectors, rounded on different ways
 
 
 def recall_at(shard: Shard, vectors: Vectors, product_ids: Sequence[str], query_vectors: Vectors, k: int = 10) -> float:
-    """Mean share of the k exactly nearest products that the shard finds; an empty shard has nothing to miss: 1.0.
+    """Mean share of the k exactly nearest products that the shard finds, 1.0 if empty; WhetstoneError: no query, or other products.
 
     The exact scores come from the full-precision `vectors` (n, d) that the shard was built from, so loss by its dtype counts as well as
     loss by its graph. A found product counts when its exact score is no worse than the k-th: equal products may stand for each other.

@@ -76,7 +76,7 @@ def build_shard(
     a node keeps; the expansions are the beam widths when a vector is added and searched. Defaults are the smallest that held recall@10 >=
     0.99 with room on real categories: with USearch's own expansions (128, 64) a category of 1,900 products fell to 0.93.
     The shard starts from `previous`, a whole one, unless it has another encoder or parameters, or more products than `compact_share` * n
-    would have been removed since it was built from nothing (`count_removed`).
+    would have been removed since it was built from nothing (`count_removed`). WhetstoneError: a repeated id, or as in `unit_rows`.
     """
     rows = unit_rows(vectors, product_ids)
     products = pd.DataFrame({"product_id": pd.Series(list(product_ids), dtype=object)})
@@ -118,7 +118,7 @@ class Shard:
     def find(self, queries: Vectors, k: int) -> list[Hits]:
         """The k nearest products of each query (unit rows (q, d)), fewer in a smaller shard: places in `product_ids` and scores, unordered.
 
-        Scores are cosines, equal for equal vectors. The beam is at least 2k wide: USearch does not widen it by itself.
+        Scores are cosines, equal for equal vectors. The beam is 2k wide at least: USearch widens none. WhetstoneError: other dimensions.
         """
         if len(self) and queries.shape[1] != self.index.ndim:
             mend = f"encode them with the index's own encoder ({self.encoder or 'version unknown'})"
@@ -143,7 +143,7 @@ def open_shard(artifact: Artifact) -> Shard:
 def search(shards: Sequence[Shard], query_vectors: Vectors, query_ids: Sequence[str], k: int) -> pd.DataFrame:
     """The run of the k nearest products of every query (q, d) over one open shard or more, as if they were one; fewer if they hold fewer.
 
-    Each shard gives its k best, the best of them all are the answer, ties by product_id. Queries go in batches, which bounds the memory.
+    Each shard gives its k best, the best of all are the answer, ties by product_id. Batches bound the memory. WhetstoneError: as in `find`.
     """
     queries = unit_rows(query_vectors, [f"query {row}" for row in range(len(query_vectors))])
     # Factorised, because a product that changed its category may still lie in two shards.

@@ -73,7 +73,7 @@ class Builder:
         return categories or self.history.categories
 
     def keys(self, select: str | None) -> set[dg.AssetKey]:
-        """The assets that a selection (as in `selected`) names, those that the feed lands too."""
+        """The assets that a selection (as in `selected`) names, those that the feed lands too; WhetstoneError: a term names nothing."""
         graph = self.job.asset_layer.asset_graph
         everything = [*set(graph.get_all_asset_keys()).difference(self.graph.nodes), *self.graph.nodes]  # of two of one name, what is made
         if select is None:

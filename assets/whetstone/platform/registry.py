@@ -118,12 +118,12 @@ class Registry:
         return Encoder(stored["name"], stored["version"], str(self.path.parent / stored["path"]))  # an absolute path stays itself
 
     def require(self) -> Pointers:
-        """The pointers of a source that was built before."""
+        """The pointers of a source that was built before; WhetstoneError: it never was."""
         state = self.require_state()
         return state.bases[state.current]
 
     def require_state(self) -> State:
-        """All that is known of a source that was built before."""
+        """All that is known of a source that was built before; WhetstoneError: it never was."""
         if (state := self.state()) is None:
             raise WhetstoneError(f"no encoder is registered in {self.path}; run `whetstone build` first")
         return state

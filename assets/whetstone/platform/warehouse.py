@@ -56,7 +56,7 @@ class Warehouse(DuckDBResource):
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that is closed on every way out; the library's own leaks it, and the file lock, on an error."""
+        """A connection that is closed on every way out (the library's own leaks on an error); WhetstoneError: file or disk is unusable."""
         Path(self.database).parent.mkdir(parents=True, exist_ok=True)
         connection = _open(self.database, {"custom_user_agent": "dagster", **self.connection_config})
         try:

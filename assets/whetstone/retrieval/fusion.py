@@ -21,7 +21,7 @@ PAIR = ["query_id", "product_id"]
 
 
 def rrf(runs: Sequence[pd.DataFrame], depth: int = 500) -> pd.DataFrame:
-    """Fuse runs (query_id, product_id, rank; at least one, in any order, empty ones too) into a run of at most `depth` a query."""
+    """Fuse runs (query_id, product_id, rank; in any order, perhaps empty) into one of `depth` a query; WhetstoneError: there are none."""
     if not runs:
         raise WhetstoneError("reciprocal rank fusion needs at least one run")
     found = pd.concat([run[[*PAIR, "rank"]] for run in runs])

@@ -27,7 +27,7 @@ JUDGMENTS = pa.schema({"query_id": pa.string(), "product_id": pa.string(), "grad
 
 
 def generate(out: Path, *, products: int, queries: int, categories: int, seed: int) -> None:
-    """Generate a shop into a folder (made if missing); files of the same names are replaced, once all are complete."""
+    """Generate a shop into a folder (made if missing), replacing files once all are complete; WhetstoneError: too few different queries."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=out) as scratch:
         _write(Path(scratch), products, queries, categories, seed)

@@ -60,7 +60,7 @@ def grade(intent: Mapping[str, Any], kind: str, attributes: Mapping[str, str]) -
 
 
 def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.int64]:
-    """Grades of pairs (query_id, product_id; in any order, repeated or not), (n,); their queries and products must be there.
+    """Grades of pairs (query_id, product_id; in any order, repeated or not), (n,). WhetstoneError: a query or product has no row.
 
     Intents have query_id, intent (JSON as in truth.parquet), products product_id, category_path (names), attributes (mapping or pairs).
     """
@@ -76,7 +76,7 @@ def grade_pairs(pairs: pd.DataFrame, intents: pd.DataFrame, products: pd.DataFra
 
 
 def intents_of(queries: pd.DataFrame) -> pd.DataFrame:
-    """Intents (query_id, intent) of queries that were made from a product's facts: query_id, facts (JSON object of `type` and `wanted`)."""
+    """Intents (query_id, intent) of queries (query_id, facts: JSON object of `type`, `wanted`); WhetstoneError: no shop sells the type."""
     kinds, rows = load_vocabulary(MOST_CATEGORIES).types, []
     for query, facts in zip(queries["query_id"], map(json.loads, queries["facts"]), strict=True):
         if facts["type"] not in kinds:

@@ -37,7 +37,7 @@ class CircleLoss(nn.Module):
     Args:
         model: The encoder to train.
         gamma: Sharpness of the borders.
-        borders: (D, O) per level: `positive` for all but the lowest level, `negative` for all but the highest.
+        borders: (D, O) per level: `positive` for all but the lowest level, `negative` for all but the highest; WhetstoneError: one lacks.
 
     References:
         - [B] arXiv 2602.17654, refining stage; two classes: Sun et al., arXiv 2002.10857.
