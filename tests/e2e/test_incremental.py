@@ -20,7 +20,7 @@ from whetstone.platform.registry import registry_of
 from whetstone.platform.vectors import Vectors
 from whetstone.retrieval import embedding
 from whetstone.retrieval.dense import exact_search
-from whetstone.retrieval.embedding import Embedder
+from whetstone.retrieval.encode import Embedder
 
 MINED = ["bm25_run", "dictionary_run", "dense_run", "disagreement_sets", "grade_candidates", "grades", "curriculum_tiers"]
 

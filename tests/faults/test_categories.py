@@ -13,7 +13,7 @@ from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import artifact_names
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.registry import registry_of
-from whetstone.retrieval.embedding import Embedder
+from whetstone.retrieval.encode import Embedder
 
 LONG = "Long and winding " * 12
 PATHS = [

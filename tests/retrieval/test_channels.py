@@ -9,7 +9,7 @@ import pytest
 import sqlglot
 
 from whetstone.platform.errors import WhetstoneError
-from whetstone.retrieval.channels import CHANNELS, Channel, channel, check_registry, run_ranks_sql
+from whetstone.retrieval.channels import CHANNELS, Channel, channel, run_ranks_sql
 
 HEAVY = ["torch", "sentence_transformers", "bm25s", "sklearn", "scipy", "pandas", "numpy", "Stemmer"]
 
@@ -39,7 +39,7 @@ def test_an_unknown_channel_is_named_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", ["bm25", "best", "lexical", "Dense", "a b", "", "x'; drop"])
 def test_names_that_would_collide_or_break_sql_are_refused(name: str) -> None:
     with pytest.raises(WhetstoneError, match="unique lower-case identifier"):
-        check_registry([*CHANNELS, replace(CHANNELS[0], name=name)])
+        run_ranks_sql([*CHANNELS, replace(CHANNELS[0], name=name)])
 
 
 DEEP = {"category": "c", "found_least": 100, "found_share": 1.0}

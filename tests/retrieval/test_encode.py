@@ -14,8 +14,7 @@ from whetstone.platform.registry import Encoder
 from whetstone.platform.vectors import text_hash
 from whetstone.platform.weights import PACKAGED_SHA256, encoder_folder
 from whetstone.retrieval import encode as module
-from whetstone.retrieval.embedding import Embedder
-from whetstone.retrieval.encode import encode, load_encoder
+from whetstone.retrieval.encode import Embedder, encode, load_encoder
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from scipy.stats import chi2_contingency
 
 from whetstone.platform.errors import WhetstoneError
 from whetstone.retrieval.lexicon import harvest
-from whetstone.retrieval.synonyms import Learned, combine, learn, log_likelihood_ratio, parse_solr, query_phrases
+from whetstone.retrieval.synonyms import LEARNED, combine, learn, log_likelihood_ratio, parse_solr, query_phrases
 
 
 def test_equivalent_terms_stand_for_each_other() -> None:
@@ -79,17 +79,17 @@ def gap(make_products: Callable[..., pd.DataFrame]) -> Gap:
 def test_the_words_that_the_catalog_does_not_use_are_learned(gap: Gap) -> None:
     products, judgments = gap
     learned = learn(judgments, products, harvest(products))
-    assert [(each.phrase, each.entry) for each in learned] == [("couch", "sofa")]
-    assert learned[0].credit == 1.0
-    assert learned[0].count_queries == 6
+    assert list(zip(learned["phrase"], learned["entry"], strict=True)) == [("couch", "sofa")]
+    assert learned["credit"].tolist() == [1.0]
+    assert learned["count_queries"].tolist() == [6]
 
 
 def test_irrelevant_and_unknown_products_teach_nothing(gap: Gap) -> None:
     products, judgments = gap
     lexicon = harvest(products)
-    assert learn(judgments.replace({"grade": {4: 2}}), products, lexicon) == []
-    assert learn(judgments.assign(product_id="elsewhere"), products, lexicon) == []
-    assert learn(judgments[:0], products, lexicon) == []
+    assert learn(judgments.replace({"grade": {4: 2}}), products, lexicon).empty
+    assert learn(judgments.assign(product_id="elsewhere"), products, lexicon).empty
+    assert learn(judgments[:0], products, lexicon).empty
 
 
 def test_one_query_with_many_products_is_one_trial(gap: Gap) -> None:
@@ -97,7 +97,7 @@ def test_one_query_with_many_products_is_one_trial(gap: Gap) -> None:
     judgments = judgments.copy()
     couches = judgments["text"].str.contains("couch")
     judgments.loc[couches, ["query_id", "text"]] = ["q0", "red couch"]
-    assert learn(judgments, products, harvest(products)) == []
+    assert learn(judgments, products, harvest(products)).empty
 
 
 def test_two_queries_are_too_few_however_sure_the_association(gap: Gap) -> None:
@@ -106,7 +106,7 @@ def test_two_queries_are_too_few_however_sure_the_association(gap: Gap) -> None:
     few = judgments[~judgments["text"].str.contains("couch") | colours.isin(["red", "blue"])]
     # The others say their noun twice over, so that two couches stand against many queries.
     more = [few.assign(query_id=few["query_id"] + suffix)[~few["text"].str.contains("couch")] for suffix in "abc"]
-    assert learn(pd.concat([few, *more]), products, harvest(products)) == []
+    assert learn(pd.concat([few, *more]), products, harvest(products)).empty
 
 
 def test_what_the_query_says_itself_is_not_its_synonym(gap: Gap) -> None:
@@ -116,19 +116,19 @@ def test_what_the_query_says_itself_is_not_its_synonym(gap: Gap) -> None:
     others = judgments[~judgments["text"].str.contains("couch") & (colour != "red") & (judgments["grade"] == 4)]
     couches = [("x", "red couch", "p0", 4), ("y", "red couch bed", "p0", 4), ("z", "couch in red", "p0", 4)]  # p0 is the red sofa
     learned = learn(pd.concat([others, pd.DataFrame(couches, columns=others.columns)]), coloured, harvest(coloured))
-    assert [(each.phrase, each.entry) for each in learned] == [("couch", "sofa")]
+    assert list(zip(learned["phrase"], learned["entry"], strict=True)) == [("couch", "sofa")]
 
 
 def test_a_word_that_the_catalog_uses_needs_no_synonym(gap: Gap) -> None:
     products, judgments = gap
     lit = products.assign(attributes=[{"kind": "lighting"} if "lamp" in title else {} for title in products["title"]])
-    assert [each.phrase for each in learn(judgments, lit, harvest(lit))] == ["couch"]
+    assert learn(judgments, lit, harvest(lit))["phrase"].tolist() == ["couch"]
 
 
 def test_what_nearly_everything_holds_is_no_synonym(gap: Gap) -> None:
     products, judgments = gap
     nearly = products.assign(category_path=[["Interior"]] * 23 + [[]])
-    assert [each.entry for each in learn(judgments, nearly, harvest(nearly))] == ["sofa"]
+    assert learn(judgments, nearly, harvest(nearly))["entry"].tolist() == ["sofa"]
 
 
 def test_what_goes_with_a_phrase_less_often_than_by_chance_is_no_synonym(gap: Gap) -> None:
@@ -136,8 +136,8 @@ def test_what_goes_with_a_phrase_less_often_than_by_chance_is_no_synonym(gap: Ga
     indoors = products.assign(category_path=[[] if number < 2 else ["Interior"] for number in range(24)])  # all but two sofas
     often = pd.concat([judgments.assign(query_id=judgments["query_id"] + copy) for copy in "abcd"])
     learned = learn(often, indoors, harvest(indoors))
-    assert "interior" not in {each.entry for each in learned if each.phrase == "couch"}
-    assert ("couch", "sofa") in {(each.phrase, each.entry) for each in learned}
+    assert "interior" not in set(learned.loc[learned["phrase"] == "couch", "entry"])
+    assert ("couch", "sofa") in set(zip(learned["phrase"], learned["entry"], strict=True))
 
 
 def test_judgments_without_the_querys_text_are_refused(gap: Gap) -> None:
@@ -147,5 +147,6 @@ def test_judgments_without_the_querys_text_are_refused(gap: Gap) -> None:
 
 
 def test_learned_synonyms_stand_beside_the_declared() -> None:
-    table = combine({"tv": {"televis": 1.0}}, [Learned("tv", "monitor", 0.6, 20.0, 4), Learned("couch", "sofa", 0.8, 20.0, 4)])
+    learned = pd.DataFrame([("tv", "monitor", 0.6, 20.0, 4), ("couch", "sofa", 0.8, 20.0, 4)], columns=LEARNED)
+    table = combine({"tv": {"televis": 1.0}}, learned)
     assert table == {"tv": {"televis": 1.0, "monitor": 0.6}, "couch": {"couch": 1.0, "sofa": 0.8}}

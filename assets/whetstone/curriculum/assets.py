@@ -81,7 +81,7 @@ def _synthetic_grades(guideline: Guideline) -> dg.AssetsDefinition:
         from whetstone.curriculum.synthetic import NEGATIVES, pairs_to_grade
         from whetstone.grading.grade import grade_pairs
         from whetstone.retrieval.channels import ChannelInputs
-        from whetstone.retrieval.embedding import Embedder
+        from whetstone.retrieval.encode import Embedder
 
         category = context.partition_key
         queries = warehouse.table("marts.synthetic_queries", category)

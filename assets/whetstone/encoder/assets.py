@@ -155,7 +155,7 @@ def _hard_samples(recipe: Recipe, miner: str, guideline: Guideline) -> dg.Assets
 
         from whetstone.encoder.hard_samples import mine_hard_samples
         from whetstone.grading.grade import grade_pairs
-        from whetstone.retrieval.embedding import Embedder
+        from whetstone.retrieval.encode import Embedder
 
         made = artifacts.open(artifact_name(context.instance, f"models.{miner}"))
         embedder = Embedder(Encoder(miner, made.version, str(made.path)), settings.root / "vectors", settings.device, progress=True)

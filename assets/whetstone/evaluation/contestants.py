@@ -20,7 +20,7 @@ from whetstone.platform.registry import Encoder
 from whetstone.platform.settings import Settings
 from whetstone.retrieval.channels import CHANNELS, ChannelInputs
 from whetstone.retrieval.dense import exact_search
-from whetstone.retrieval.embedding import Embedder
+from whetstone.retrieval.encode import Embedder
 from whetstone.retrieval.fusion import rrf
 from whetstone.retrieval.ranking import top_k
 

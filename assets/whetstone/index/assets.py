@@ -24,7 +24,7 @@ def product_vectors(context: Context, settings: WithSettings, warehouse: Warehou
     import numpy as np
 
     from whetstone.platform.artifacts import frame_version
-    from whetstone.retrieval.embedding import Embedder
+    from whetstone.retrieval.encode import Embedder
 
     champion = registry_of(settings).require().champion
     products = warehouse.table("staging.products", context.partition_key, "product_id, text, text_hash")

@@ -16,7 +16,7 @@ def recall_at_10(
     """Recall@10 of the shard against exact search over its vectors, on the category's queries, is at the floor or above."""
     from whetstone.index.recall import probes, recall_at
     from whetstone.index.shard import load_vectors, open_shard
-    from whetstone.retrieval.embedding import Embedder
+    from whetstone.retrieval.encode import Embedder
 
     category = context.partition_key
     vectors, product_ids = load_vectors(artifacts.open(artifact_name(context.instance, "models.product_vectors", category)).path)

@@ -29,7 +29,7 @@ from whetstone.platform.settings import Settings
 from whetstone.platform.vectors import Vectors
 from whetstone.retrieval.bm25 import bm25_run
 from whetstone.retrieval.dense import exact_search
-from whetstone.retrieval.embedding import Embedder
+from whetstone.retrieval.encode import Embedder
 from whetstone.retrieval.fusion import rrf
 
 SYSTEMS = ("champion", "base", "bm25", "hybrid", "rrf")

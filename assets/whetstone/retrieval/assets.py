@@ -35,7 +35,7 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
 
         from whetstone.catalog.source import open_source
         from whetstone.retrieval.channels import ChannelInputs
-        from whetstone.retrieval.embedding import Embedder
+        from whetstone.retrieval.encode import Embedder
 
         category = context.partition_key
         products = warehouse.table("staging.products", category)

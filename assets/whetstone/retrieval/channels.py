@@ -69,14 +69,6 @@ CHANNELS: tuple[Channel, ...] = (
 )
 
 
-def check_registry(channels: Sequence[Channel]) -> None:
-    """Refuse (WhetstoneError) names that would collide as tables or columns, with each other or with a summary of `run_ranks_sql`."""
-    names = [channel.name for channel in channels]
-    for name in names:
-        if not (name.isascii() and name.isidentifier() and name.islower()) or name in _SUMMARIES or names.count(name) > 1:
-            raise WhetstoneError(f"channel {name!r}: a name is a unique lower-case identifier other than {', '.join(_SUMMARIES)}")
-
-
 def channel(name: str) -> Channel:
     """The registered channel of that name; WhetstoneError lists the known ones."""
     known = {each.name: each for each in CHANNELS}
@@ -93,9 +85,12 @@ def run_ranks_sql(channels: Sequence[Channel] = CHANNELS) -> str:
     products, and at least in the first `$found_least`.
 
     Columns: category, query_id, product_id; `<channel>_rank` of each (null where it didn't find the pair); count_channels,
-    count_lexical; lexical_rank (best of the lexical channels), best_dense_rank, best_rank.
+    count_lexical; lexical_rank (best of the lexical channels), best_dense_rank, best_rank. WhetstoneError: names that would collide.
     """
-    check_registry(channels)
+    names = [each.name for each in channels]
+    for name in names:
+        if not (name.isascii() and name.isidentifier() and name.islower()) or name in _SUMMARIES or names.count(name) > 1:
+            raise WhetstoneError(f"channel {name!r}: a name is a unique lower-case identifier other than {', '.join(_SUMMARIES)}")
     runs = "\n    union all\n".join(
         f"    select '{each.name}' as channel, '{each.kind}' as kind, category, query_id, product_id, rank, from {each.table}"
         for each in channels

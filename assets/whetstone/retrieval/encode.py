@@ -1,13 +1,13 @@
-"""Texts to unit vectors with a sentence-transformers encoder, under bf16 autocast where the hardware has it.
-
-Texts are sorted by length, so that a batch pads little, and go through `map_batches`, the one place for maps over rows.
-"""
+"""Texts to unit vectors with a sentence-transformers encoder, under bf16 autocast where the hardware has it; products' vectors are kept."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
@@ -15,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 from whetstone.platform.compute import map_batches
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.precision import half_precision, pick_device
-from whetstone.platform.vectors import Vectors
+from whetstone.platform.registry import Encoder
+from whetstone.platform.vectors import Vectors, VectorStore
 from whetstone.platform.weights import encoder_folder
 
 transformers_logging.disable_progress_bar()  # "Loading weights" a hundred times; training and encoding have bars of their own
@@ -56,7 +57,7 @@ def encode(encoder: SentenceTransformer, texts: Sequence[str], side: Side = "pro
     if not texts:
         return np.zeros((0, encoder.get_embedding_dimension() or 0), dtype=np.float32)
     size = GPU_BATCH if encoder.device.type == "cuda" else CPU_BATCH
-    # Longest first: memory runs out early or not at all.
+    # Longest first: a batch pads little, and memory runs out early or not at all.
     by_length = np.argsort([-len(text) for text in texts], kind="stable")
     embed, prompt = encoder.encode_query if side == "query" else encoder.encode_document, prompt_of(encoder, side)
 
@@ -73,3 +74,25 @@ def encode(encoder: SentenceTransformer, texts: Sequence[str], side: Side = "pro
         text = texts[broken[0]][:80]
         raise WhetstoneError(f"the encoder gave no usable vector for the text {text!r}: its weights are broken, or it reads no word of it")
     return np.asarray(vectors / norms)
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Turns products and queries into unit vectors of one encoder; `cache` is the folder of the vector store of all encoders."""
+
+    encoder: Encoder
+    cache: Path
+    device: str = "auto"
+    progress: bool = False
+
+    def products(self, products: pd.DataFrame) -> Vectors:
+        """Vectors (n, d) of the rows of a products frame (text, text_hash); only texts never seen are encoded."""
+        store = VectorStore(self.cache)
+        return store.get(self.encoder.version, products["text_hash"].tolist(), products["text"].tolist(), self._encode)
+
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors (n, d) of queries, not cached."""
+        return self._encode(texts, "query")
+
+    def _encode(self, texts: Sequence[str], side: Side = "product") -> Vectors:
+        return encode(load_encoder(self.encoder.path, self.device), texts, side, progress=self.progress and len(texts) > 1000)

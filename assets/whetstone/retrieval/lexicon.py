@@ -16,7 +16,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import log1p
@@ -42,17 +42,12 @@ _SEGMENT = re.compile(r"[,;:|()\[\]{}!?\u2022\u00b7\n\t]|\s[-\u2013\u2014~/&+*]\
 _PART = re.compile(r"[,;:|()\[\]{}/&\n\t]|\band\b", re.IGNORECASE)
 Held = defaultdict[str, list[int]]  # phrase -> positions of the products that hold it, possibly repeated
 Titles = Sequence[Sequence[Sequence[str]]]  # stemmed words of the own segments of each product's title
-_stemmer = Stemmer.Stemmer("english")
+_stems: Callable[[Sequence[str]], list[str]] = Stemmer.Stemmer("english").stemWords  # Snowball, of lower-case words
 
 
 def words(text: str) -> list[str]:
     """Stemmed words of a text: no case, accents or possessives, digits apart from letters ("128GB" is "128 gb")."""
-    return stem(_split(text))
-
-
-def stem(raw: Sequence[str]) -> list[str]:
-    """Snowball English stems of lower-case words."""
-    return list(_stemmer.stemWords(list(raw)))
+    return _stems(_split(text))
 
 
 def own_segments(title: str) -> list[list[str]]:
@@ -62,7 +57,7 @@ def own_segments(title: str) -> list[list[str]]:
         raw = _split(segment)
         end = next((place for place, word in enumerate(raw) if word in _CLAUSE), len(raw))
         if end:
-            segments.append([sys.intern(word) for word in stem(raw[:end])])  # a million titles share their words
+            segments.append([sys.intern(word) for word in _stems(raw[:end])])  # a million titles share their words
     return segments
 
 
@@ -196,7 +191,7 @@ def _split(text: str) -> list[str]:
     return _WORD.findall(_POSSESSIVE.sub("", plain))
 
 
-STOP_STEMS = frozenset(stem(STOPWORDS_EN))
+STOP_STEMS = frozenset(_stems(STOPWORDS_EN))
 _CLAUSE = frozenset(_split("for with without compatible fits fit from by includes including"))
 """From one of these on, a title's segment is about something else than the product."""
 _MEASURES = words(

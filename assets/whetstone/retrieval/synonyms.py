@@ -19,7 +19,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,18 +38,9 @@ LEAST_QUERIES = 3
 LEAST_SHARE = 0.5
 LEAST_LLR = 15.14
 MOST_PER_PHRASE = 3
+LEARNED = ["phrase", "entry", "credit", "llr", "count_queries"]
 _COMMA, _ARROW = re.compile(r"(?<!\\),"), re.compile(r"(?<!\\)=>")
 _ESCAPE = re.compile(r"\\(.)")
-
-
-class Learned(NamedTuple):
-    """One learned synonym: `phrase` of queries, `entry` of the lexicon, both stemmed."""
-
-    phrase: str
-    entry: str
-    credit: float
-    llr: float
-    count_queries: int
 
 
 def parse_solr(lines: Iterable[str], source: str = "synonyms") -> dict[str, dict[str, float]]:
@@ -71,9 +61,10 @@ def parse_solr(lines: Iterable[str], source: str = "synonyms") -> dict[str, dict
     return dict(table)
 
 
-def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> list[Learned]:
+def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
     """Synonyms that the relevant products of train queries show: at most three a phrase, strongest first, phrases in order.
 
+    Returns phrase (of queries) and entry (of the lexicon), both stemmed, credit, llr, count_queries.
     `judgments` (query_id, text of the query, product_id, grade) are of train queries only; those of other products than `products`
     (product_id, text; in the order of the lexicon's rows) are left out. WhetstoneError: judgments without the query's text.
     """
@@ -91,7 +82,7 @@ def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> 
         share[[lexicon.phrases[phrase] for phrase in phrases if phrase in lexicon.phrases]] = 0
         shares.append(sparse.csr_array(share))
     if not gaps:
-        return []
+        return pd.DataFrame(columns=LEARNED)
     held = sparse.vstack(shares)  # s(q, b), (n_queries, n_entries)
     binarizer = MultiLabelBinarizer(sparse_output=True)
     has_gap = sparse.csc_array(binarizer.fit_transform(gaps))  # (n_queries, n_phrases)
@@ -103,8 +94,8 @@ def learn(judgments: pd.DataFrame, products: pd.DataFrame, lexicon: Lexicon) -> 
     table = table.assign(llr=log_likelihood_ratio(together.data, n, total, len(gaps)), count_queries=n)
     above_chance = together.data * len(gaps) > total * n
     learned = table[above_chance & (table["credit"] >= LEAST_SHARE) & (table["llr"] >= LEAST_LLR)]
-    learned = learned.sort_values(["phrase", "llr", "entry"], ascending=[True, False, True]).groupby("phrase").head(MOST_PER_PHRASE)
-    return [Learned(*row) for row in learned.itertuples(index=False)]
+    best_first: pd.DataFrame = learned.sort_values(["phrase", "llr", "entry"], ascending=[True, False, True])
+    return best_first.groupby("phrase").head(MOST_PER_PHRASE)
 
 
 def log_likelihood_ratio(
@@ -120,12 +111,12 @@ def log_likelihood_ratio(
     return np.asarray(2 * rel_entr(observed, row * column / count).sum(axis=0).clip(min=0))
 
 
-def combine(declared: Synonyms, learned: Sequence[Learned]) -> Synonyms:
-    """Declared rules and, beside them, learned ones: a phrase with only learned synonyms still stands for itself."""
+def combine(declared: Synonyms, learned: pd.DataFrame) -> Synonyms:
+    """Declared rules and, beside them, those of `learn`: a phrase with only learned synonyms still stands for itself."""
     table = {phrase: dict(targets) for phrase, targets in declared.items()}
-    for each in learned:
-        targets = table.setdefault(each.phrase, {each.phrase: 1.0})
-        targets[each.entry] = max(each.credit, targets.get(each.entry, 0.0))
+    for phrase, entry, credit in zip(learned["phrase"], learned["entry"], learned["credit"], strict=True):
+        targets = table.setdefault(phrase, {phrase: 1.0})
+        targets[entry] = max(credit, targets.get(entry, 0.0))
     return table
 
 
