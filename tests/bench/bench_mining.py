@@ -95,7 +95,7 @@ def main() -> None:
     vectors = rng.normal(size=(len(products), 384)).astype(np.float32)
     asked = rng.normal(size=(len(queries), 384)).astype(np.float32)
     settings = SimpleNamespace(depth=DEPTH, bm25_k1=1.2, bm25_b=0.5)
-    inputs = ChannelInputs(products, queries, judgments, settings, lambda _: asked, lambda: vectors)
+    inputs = ChannelInputs(products, queries, judgments, settings, SimpleNamespace(queries=lambda _: asked, products=lambda _: vectors))
 
     def peer() -> None:
         split = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english"), "show_progress": False}

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from whetstone.evaluation.metrics import evaluate_run
-from whetstone.index.thresholds import WEIGHTS, best_cut, choose_weight, judged_cosines, measure, thresholds_of
+from whetstone.index.thresholds import WEIGHTS, Thresholds, best_cut, choose_weight, judged_cosines, measure
 from whetstone.retrieval.fusion import blend, rrf
 from whetstone.retrieval.ranking import top_k
 
@@ -115,7 +116,7 @@ def test_what_cannot_be_tuned_is_said_and_goes_by_ranks(world, caplog, change, w
 
 def test_thresholds_survive_a_file(world) -> None:
     found = measure("v1", *world)
-    assert thresholds_of(json.loads(found.json())) == found
+    assert TypeAdapter(Thresholds).validate_python(json.loads(found.json())) == found
 
 
 def test_two_labels_alone_make_one_cut_and_still_blend(world) -> None:

@@ -58,6 +58,7 @@ def make_inputs() -> Callable[..., ChannelInputs]:
         if judgments is None:
             judgments = pd.DataFrame({"query_id": [], "text": [], "product_id": [], "grade": []})
         queries = pd.DataFrame({"query_id": [f"q{number}" for number in range(len(texts))], "text": texts})
-        return ChannelInputs(products, queries, judgments, SimpleNamespace(bm25_k1=1.2, bm25_b=0.5), refuse, refuse, synonyms)
+        settings, embedder = SimpleNamespace(bm25_k1=1.2, bm25_b=0.5), SimpleNamespace(queries=refuse, products=refuse)
+        return ChannelInputs(products, queries, judgments, settings, embedder, synonyms)  # type: ignore[arg-type]
 
     return make

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,8 @@ def test_negative_cosines_are_kept() -> None:
 
 def test_search_pairs_the_vectors_with_the_frames(shop: pd.DataFrame, make_inputs: Callable[..., ChannelInputs]) -> None:
     vectors = np.eye(len(shop), dtype=np.float32)
-    inputs = replace(make_inputs(shop, ["third"]), encode_queries=lambda texts: vectors[[2] * len(texts)], product_vectors=lambda: vectors)
+    embedder = SimpleNamespace(queries=lambda texts: vectors[[2] * len(texts)], products=lambda products: vectors[: len(products)])
+    inputs = replace(make_inputs(shop, ["third"]), embedder=embedder)
     assert list(search(inputs, 1)["product_id"]) == [shop["product_id"][2]]
 
 

@@ -12,9 +12,9 @@ from whetstone.platform.warehouse import Warehouse
 DRIFT = 0.2  # share of a category's products by which their number may change from one landing to the next
 
 
-@dg.asset_check(asset=key_of("raw.catalog"), description="The newest file of the source is no older than `fresh_days` in its source.yml.")
+@dg.asset_check(asset=key_of("raw.catalog"))
 def feed_is_fresh(settings: WithSettings) -> dg.AssetCheckResult:
-    """Hold the time of the newest file against the clock; a source that declares no limit passes."""
+    """The newest file of the source is no older than `fresh_days` in its source.yml; a source that declares no limit passes."""
     from whetstone.catalog.source import open_source
 
     source = open_source(settings)
@@ -25,13 +25,9 @@ def feed_is_fresh(settings: WithSettings) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said)
 
 
-@dg.asset_check(
-    asset=key_of("staging.products"),
-    partitions_def=CATEGORIES,
-    description=f"The category has no more than {DRIFT:.0%} fewer or more products than with the landing before.",
-)
+@dg.asset_check(asset=key_of("staging.products"), partitions_def=CATEGORIES)
 def count_is_steady(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Compare the last two contents of the category."""
+    """The category has no more than `DRIFT` (a fifth) fewer or more products than with the landing before."""
     counts = [step.count_rows for step in warehouse.written().get(("staging.products", context.partition_key), ())][-2:]
     passed = len(counts) < 2 or not counts[0] or abs(counts[1] - counts[0]) <= DRIFT * counts[0]  # 0: an older home didn't count
     said = f"{' -> '.join(f'{count:,}' for count in counts)} products"

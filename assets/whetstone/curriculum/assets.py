@@ -89,7 +89,7 @@ def _synthetic_grades(guideline: Guideline) -> dg.AssetsDefinition:
         asked = queries.drop_duplicates("query_id")[["query_id", "text"]]
         embedder = Embedder(registry_of(settings).require().incumbent, settings.root / "vectors", settings.device)
         nothing = pd.DataFrame(columns=["query_id", "text", "product_id", "grade", "source"])
-        inputs = ChannelInputs(products, asked, nothing, settings, embedder.queries, lambda: embedder.products(products))
+        inputs = ChannelInputs(products, asked, nothing, settings, embedder)
         runs = [channel(name).search(inputs, 2 * NEGATIVES) for name in NEAR] if len(asked) else []
         pairs = pairs_to_grade(queries, runs).merge(asked.rename(columns={"text": "query"})).merge(products[["product_id", "text"]])
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))

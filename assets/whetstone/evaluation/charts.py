@@ -25,9 +25,8 @@ def systems_figure(report: Report) -> Figure:
     axes = figure.add_subplot()
     axes.hlines(places, low, high, color=colours, linewidth=1.6)
     axes.scatter(mean, places, color=colours, s=25)
-    axes.set_yticks(
-        places, [printable(f"{name} (champion)" if name == champion else name, LONGEST_NAME) for name in systems], parse_math=False
-    )
+    labels = [printable(f"{name} (champion)" if name == champion else name, LONGEST_NAME) for name in systems]
+    axes.set_yticks(places, labels, parse_math=False)
     axes.set(ylim=(len(systems) - 0.4, -0.6), xlim=(0, None), xlabel="ndcg@10 of the test queries")
     _style(axes, "x")
     return figure

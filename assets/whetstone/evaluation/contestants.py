@@ -58,15 +58,13 @@ class Contest:
 
     def inputs(self, encoder: Encoder) -> ChannelInputs:
         """What a channel sees: the whole catalog, and vectors of this encoder."""
-        embedder = Embedder(encoder, self.settings.root / "vectors", self.settings.device, progress=True)
         train = self.queries.loc[self.queries["split"] == "train", ["query_id", "text"]]
         return ChannelInputs(
             products=self.products,
             queries=self.asked,
             judgments=self.judgments.merge(train, on="query_id"),
             settings=self.settings,
-            encode_queries=embedder.queries,
-            product_vectors=lambda: embedder.products(self.products),
+            embedder=Embedder(encoder, self.settings.root / "vectors", self.settings.device, progress=True),
             synonyms=self.synonyms,
         )
 
@@ -95,8 +93,8 @@ def evaluate_systems(contest: Contest, encoders: Sequence[Encoder]) -> tuple[pd.
         add(name, None, run)
     scores, found = [], []
     for encoder in encoders:
-        inputs, words = contest.inputs(encoder), lexical["bm25"]
-        vectors = inputs.encode_queries(contest.asked["text"].tolist()), inputs.product_vectors()
+        embedder, words = contest.inputs(encoder).embedder, lexical["bm25"]
+        vectors = embedder.queries(contest.asked["text"].tolist()), embedder.products(contest.products)
         dense = exact_search(*vectors, query_ids, product_ids, depth)
         judged = contest.judged.assign(cosine=judged_cosines(contest.judged, query_ids, vectors[0], product_ids, vectors[1]))
         thresholds = measure(encoder.version, words, dense, judged[judged["split"] == "dev"])

@@ -33,17 +33,15 @@ def roll_back(builder: Builder, settings: Settings, to: str | None) -> list[str]
     found = next((each for each in registry.require_state().sets if each.encoder.version == target.version), None)
     whole = {category: name for category, name in (found.shards if found else {}).items() if not artifacts.damage(name)}
     serves = {category: name for category, name in whole.items() if category in history.categories}
-    now = {category: history.seen_by(key_of("staging.products"), category) for category in history.categories}
-    fresh = {category for category in serves if found and found.products.get(category) == now[category]}
+    fresh = {c for c in serves if found and found.products.get(c) == history.seen_by(key_of("staging.products"), c)}
     behind = [category for category in history.categories if category not in fresh]
     published = ShardSet(target, found.thresholds, serves, found.products) if found and serves else None
     registry.roll_back(target, published)
     hear_of_rollback(settings, builder.instance, Warehouse(database=str(settings.warehouse_path)), artifacts)
     history.forget(CHAMPION)
     said = [f"champion: {target.name} ({target.version}) again; {pointers.champion.name} ({pointers.champion.version}) is rejected"]
-    said += [
-        f"{len(serves)} of {len(now)} categories serve at once" if published else "no shard of it is whole: what served goes on serving"
-    ]
+    at_once = f"{len(serves)} of {len(history.categories)} categories serve at once"
+    said += [at_once if published else "no shard of it is whole: what served goes on serving"]
     said += [f"will be rebuilt by `whetstone build`: {', '.join(behind)}"] if behind else []
     return said
 

@@ -24,11 +24,9 @@ def recall_at_10(
     queries = warehouse.table("staging.queries", category, "query_id, text")["text"].tolist()
     embedder = Embedder(registry_of(settings).require().champion, settings.root / "vectors", settings.device)
     recall = recall_at(shard, vectors, product_ids, probes(embedder.queries(queries), vectors))
-    return dg.AssetCheckResult(
-        passed=recall >= settings.index_recall_floor,
-        description=f"recall@10 is {recall:.4f}, the floor is {settings.index_recall_floor}",
-        metadata={"recall@10": recall, "count_queries": len(queries)},
-    )
+    said = f"recall@10 is {recall:.4f}, the floor is {settings.index_recall_floor}"
+    shown = {"recall@10": recall, "count_queries": len(queries)}
+    return dg.AssetCheckResult(passed=recall >= settings.index_recall_floor, description=said, metadata=shown)
 
 
 CHECKS = [recall_at_10]

@@ -3,12 +3,8 @@
 It serves the shard set that was published last, whatever is being built: one encoder, its thresholds, and a shard for each category.
 Products that left the catalog since, or that moved away from the category asked for, are left out.
 
-- champion: the champion encoder over the categories' shards (approximate)
-- base: the base encoder, exact search
-- bm25: BM25 over product texts
-- hybrid: champion and bm25 blended by the thresholds and the weight that were measured for the champion
-- rrf: reciprocal rank fusion of champion and bm25
-
+`champion` searches the categories' shards (approximate) with its encoder, `base` all products with the base encoder (exact), `bm25` their
+texts; `hybrid` blends champion and bm25 by the thresholds and the weight that were measured for the champion, `rrf` fuses them by ranks.
 Encoders, shards and vectors are opened when a system first needs them: a search by bm25 loads no encoder.
 """
 
@@ -19,9 +15,10 @@ from functools import cache, cached_property
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import TypeAdapter
 
 from whetstone.index.shard import Shard, open_shard, search
-from whetstone.index.thresholds import Thresholds, thresholds_of
+from whetstone.index.thresholds import Thresholds
 from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.errors import WhetstoneError
 from whetstone.platform.registry import registry_of
@@ -103,14 +100,12 @@ def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame]) -> Se
         raise WhetstoneError(f"no search index was published for source {settings.source} in {settings.home}; run `whetstone build`")
     served, base = state.sets[0], state.bases[state.current].base
     products = read("select product_id, category, title, text, text_hash from staging.products order by product_id")
-    known = set(products["category"])  # a dropped category's shard may be gone
+    names = {c: name for c, name in sorted(served.shards.items()) if c in set(products["category"])}  # a dropped one's shard may be gone
     return Searcher(
         products,
-        cache(
-            lambda: {category: open_shard(artifacts.open(name)) for category, name in sorted(served.shards.items()) if category in known}
-        ),
+        cache(lambda: {category: open_shard(artifacts.open(name)) for category, name in names.items()}),
         Embedder(served.encoder, settings.root / "vectors", settings.device),
         Embedder(base, settings.root / "vectors", settings.device),
         settings,
-        cache(lambda: thresholds_of(artifacts.open(served.thresholds).facts)),
+        cache(lambda: TypeAdapter(Thresholds).validate_python(artifacts.open(served.thresholds).facts)),
     )

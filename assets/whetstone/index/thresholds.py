@@ -15,7 +15,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,11 +63,6 @@ class Thresholds:
     def json(self) -> str:
         """The content of `thresholds.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
-
-
-def thresholds_of(found: Mapping[str, Any]) -> Thresholds:
-    """Thresholds from the JSON values of `Thresholds.json`."""
-    return Thresholds(**{**found, "cuts": {label: Cut(**cut) for label, cut in found["cuts"].items()}})
 
 
 def measure(encoder: str, lexical_run: pd.DataFrame, dense_run: pd.DataFrame, judged: pd.DataFrame) -> Thresholds:

@@ -46,14 +46,12 @@ def _run_asset(channel: Channel) -> dg.AssetsDefinition:
             judgments = warehouse.table("staging.judgments", category, "query_id, text, product_id, grade, split")
             judgments = judgments.query("split == 'train'").drop(columns="split").reset_index(drop=True)
         synonyms = open_source(settings).synonyms
-        embedder = Embedder(registry_of(settings).require().incumbent, settings.root / "vectors", settings.device)
         inputs = ChannelInputs(
             products=products,
             queries=queries,
             judgments=judgments,
             settings=settings,
-            encode_queries=embedder.queries,
-            product_vectors=lambda: embedder.products(products),
+            embedder=Embedder(registry_of(settings).require().incumbent, settings.root / "vectors", settings.device),
             synonyms=synonyms.read_text(encoding="utf-8").splitlines() if synonyms else (),
         )
         found = channel.search(inputs, settings.depth)

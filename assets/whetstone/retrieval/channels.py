@@ -7,7 +7,7 @@ files only when they are called. Source: arXiv 2606.23911 [A], section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,21 +17,20 @@ from whetstone.platform.errors import WhetstoneError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from whetstone.platform.vectors import Vectors
+    from whetstone.retrieval.encode import Embedder
 
 _SUMMARIES = ("lexical", "best", "best_dense")
 
 
 @dataclass(frozen=True)
 class ChannelInputs:
-    """What a channel may look at, for one category (or the whole catalog). Only a dense channel calls the two functions."""
+    """What a channel may look at, for one category (or the whole catalog)."""
 
     products: pd.DataFrame  # product_id, title, brand, category_path, attributes, text; one row per product
     queries: pd.DataFrame  # query_id, text; the queries to answer, one row each
     judgments: pd.DataFrame  # query_id, text (the query's: it need not be among those to answer), product_id, grade; *train* queries only
     settings: Any  # has the attributes that the channel's `settings` name
-    encode_queries: Callable[[Sequence[str]], Vectors]  # texts of queries to unit vectors (n, d)
-    product_vectors: Callable[[], Vectors]  # the products' unit vectors (n_products, d), row by row
+    embedder: Embedder  # of the encoder that a dense channel searches with
     synonyms: Sequence[str] = ()  # lines of the source's Solr synonym file
 
 

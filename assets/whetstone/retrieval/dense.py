@@ -22,8 +22,8 @@ SLACK = 1e-5  # candidates score at least the k-th best minus this share of the 
 
 def search(inputs: ChannelInputs, depth: int) -> pd.DataFrame:
     """The channel's entry: exact search with the incumbent encoder's vectors; a run."""
-    query_vectors, product_vectors = inputs.encode_queries(inputs.queries["text"].tolist()), inputs.product_vectors()
-    return exact_search(query_vectors, product_vectors, inputs.queries["query_id"].tolist(), inputs.products["product_id"].tolist(), depth)
+    vectors = inputs.embedder.queries(inputs.queries["text"].tolist()), inputs.embedder.products(inputs.products)
+    return exact_search(*vectors, inputs.queries["query_id"].tolist(), inputs.products["product_id"].tolist(), depth)
 
 
 def exact_search(

@@ -87,8 +87,8 @@ class Embedder:
 
     def products(self, products: pd.DataFrame) -> Vectors:
         """Vectors (n, d) of the rows of a products frame (text, text_hash); only texts never seen are encoded."""
-        store = VectorStore(self.cache)
-        return store.get(self.encoder.version, products["text_hash"].tolist(), products["text"].tolist(), self._encode)
+        hashes, texts = products["text_hash"].tolist(), products["text"].tolist()
+        return VectorStore(self.cache).get(self.encoder.version, hashes, texts, self._encode)
 
     def queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors (n, d) of queries, not cached."""
