@@ -171,7 +171,10 @@ def search(
     from whetstone.index.serving import open_searcher
     from whetstone.platform.warehouse import Warehouse
 
-    texts = _lines(queries) if queries else [query or ""]
+    try:
+        texts = queries.read_text(encoding="utf-8").removesuffix("\n").split("\n") if queries else [query or ""]
+    except (OSError, UnicodeDecodeError) as error:
+        raise WhetstoneError(f"--queries {queries}: {error}; give a UTF-8 text file with one query a line") from None
     settings = load_settings()
     searcher = open_searcher(settings, Warehouse(database=str(settings.warehouse_path)).read)
     found = searcher.search(texts, k, system, category)
@@ -276,13 +279,6 @@ def _print_stale(select: str | None, category: list[str] | None) -> tuple[int, i
     for each in stale:
         OUT.print(plain(str(each)))
     return len(stale), len(wanted) - len(stale)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WhetstoneError(f"--queries {path}: {error}; give a UTF-8 text file with one query a line") from None
 
 
 if __name__ == "__main__":

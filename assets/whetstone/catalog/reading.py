@@ -16,10 +16,7 @@ from whetstone.platform.errors import WhetstoneError
 
 @contextmanager
 def attached(connection: duckdb.DuckDBPyConnection, source: Source) -> Iterator[None]:
-    """The tables of the source's DuckDB files are there as `<key>.<table>` while inside; WhetstoneError: a file can't be opened.
-
-    They are read-only. DuckDB refuses a file that another process has open for writing.
-    """
+    """While inside, the tables of the source's DuckDB files are there, read-only, as `<key>.<table>`; WhetstoneError: one can't be read."""
     databases = [(key, path) for key, file in source.spec.files.items() if file.is_database for path in source.files[key]]
     try:
         for key, path in databases:

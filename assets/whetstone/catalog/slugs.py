@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 UNCATEGORISED = "uncategorised"  # name and slug of the category of products without a path; no other category gets this slug
-
 MAX_LENGTH = 60
 
 
