@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from whetstone.grading.audit import audit_category
+from whetstone.grading.audit import audit_category, in_sample
 from whetstone.grading.calibration import NONE, Calibration, Stage
-from whetstone.grading.engagement import examination_exponent
+from whetstone.grading.engagement import debiased, examination_exponent
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 from whetstone.platform.warehouse import Warehouse
@@ -64,8 +64,9 @@ def judge(esci: Guideline, counting: Callable[..., Any]) -> Callable[..., tuple[
 def audit(ledger: Ledger, esci: Guideline, entry: Entry) -> Callable[..., tuple[pd.DataFrame, dict[str, Any]]]:
     def run(shop: Shop, judge: tuple[Any, Stage] | None, share: float = 1.0) -> tuple[pd.DataFrame, dict[str, Any]]:
         eta = examination_exponent(shop.log, shop.human)
-        audited, facts = audit_category(shop.graded, shop.engagement, eta, judge, ledger, esci, entry, share, seed=0)
-        return audited.set_index("product_id"), json.loads(json.dumps(facts, allow_nan=False))
+        sampled = shop.graded.assign(is_sampled=in_sample(shop.graded, 0, share))
+        audited, facts = audit_category(sampled, debiased(shop.engagement, eta), judge, ledger, esci, entry)
+        return audited.set_index("product_id"), json.loads(json.dumps({**facts, "examination_exponent": eta}, allow_nan=False))
 
     return run
 

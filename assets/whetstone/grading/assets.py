@@ -16,18 +16,37 @@ from whetstone.platform.warehouse import Warehouse
 
 LOG = logging.getLogger("whetstone.grading")
 PAYING = ["cascade", "can_buy", "budget_usd", "category_budget_usd", "claude_small", "claude_large", "seed"]
-COUNTS = "meta.grading"
-"""What became of each category's pairs at each stage: a table beside marts.grades, written by the same asset."""
+COUNTS = "meta.grading"  # what became of each category's pairs at each stage: a table that the asset of marts.grades writes, too
+
+
+@asset(
+    schema="marts",
+    group="grading",
+    kinds={"duckdb"},
+    deps=["raw.engagement", "raw.judgments", "raw.queries"],
+    by_category=False,
+)
+def examination(context: Context, warehouse: Warehouse) -> dg.MaterializeResult:
+    """One row: how fast shoppers' looks fall with rank, in the whole shop; no finer than the error it may have, so that it seldom moves."""
+    import pandas as pd
+
+    from whetstone.grading.engagement import examination_exponent
+
+    # estimated on judged pairs alone, so no more of the shop's log is read
+    log = warehouse.read("select log.* from raw.engagement as log semi join raw.judgments using (query_id, product_id)")
+    human = warehouse.read("select j.* from raw.judgments as j join raw.queries as q using (query_id) where q.split != 'test'")
+    eta = examination_exponent(log, human)
+    row = pd.DataFrame({"exponent": [None if eta is None else round(eta, 1)]}, dtype=float)
+    return result(warehouse.replace("marts.examination", row))
 
 
 def assets(settings: Settings, guideline: Guideline) -> list[dg.AssetsDefinition]:
     """The grading assets; the cross-encoder is one of them only where it grades. Another guideline makes them all stale."""
-    trained = [_cross_encoder(guideline)] if "cross_encoder" in settings.stages else []
-    names = ["models.cross_encoder" for _ in trained]
-    return [*trained, _calibration(guideline, names), _grades(guideline), examination, _grade_audit(guideline)]
+    from whetstone.grading.claude.prompt import Prompt
 
+    is_trained = "cross_encoder" in settings.stages
+    prompt = f"{Prompt(guideline).version}-{guideline.version}"  # another prompt is another annotator, to be calibrated anew
 
-def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
     @asset(
         schema="models",
         group="grading",
@@ -53,17 +72,13 @@ def _cross_encoder(guideline: Guideline) -> dg.AssetsDefinition:
         )
         return result(artifact=made, metadata={"training": dg.MetadataValue.json(made.facts)})
 
-    return cross_encoder
-
-
-def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinition:
     @asset(
         schema="models",
         group="grading",
         kinds={"python", "anthropic"},
-        deps=["marts.judged_set", *trained],
+        deps=["marts.judged_set", *(["models.cross_encoder"] if is_trained else [])],
         uses=[*PAYING, "cascade_target", "calibration_pairs", "agreement_floor"],
-        version=f"2-{_prompt_version(guideline)}",
+        version=f"2-{prompt}",
         by_category=False,
     )
     def calibration(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
@@ -91,17 +106,13 @@ def _calibration(guideline: Guideline, trained: list[str]) -> dg.AssetsDefinitio
         shown = {"agreement": dg.MetadataValue.md(f"```\n{agreement_text(found)}\n```"), "warnings": found["warnings"]}
         return result(artifact=made, metadata={**figures, **shown, **pictures})
 
-    return calibration
-
-
-def _grades(guideline: Guideline) -> dg.AssetsDefinition:
     @asset(
         schema="marts",
         group="grading",
         kinds={"duckdb", "anthropic"},
         deps=["marts.grade_candidates", "staging.judgments", "models.calibration"],
         uses=PAYING,
-        version=f"2-{_prompt_version(guideline)}",
+        version=f"2-{prompt}",
     )
     def grades(context: Context, settings: WithSettings, warehouse: Warehouse, artifacts: WithArtifacts) -> dg.MaterializeResult:
         """One row per graded pair: the human judgment where there is one, otherwise what the cascade settles on, through the ledger."""
@@ -127,31 +138,6 @@ def _grades(guideline: Guideline) -> dg.AssetsDefinition:
         table = dg.MetadataValue.md(f"```\n{counts.to_string(index=False)}\n```")
         return result(written, metadata={**settled, **usd, "stages": table, "warnings": [*warnings, *whys]})
 
-    return grades
-
-
-@asset(
-    schema="marts",
-    group="grading",
-    kinds={"duckdb"},
-    deps=["raw.engagement", "raw.judgments", "raw.queries"],
-    by_category=False,
-)
-def examination(context: Context, warehouse: Warehouse) -> dg.MaterializeResult:
-    """One row: how fast shoppers' looks fall with rank, in the whole shop; no finer than the error it may have, so that it seldom moves."""
-    import pandas as pd
-
-    from whetstone.grading.engagement import examination_exponent
-
-    # estimated on judged pairs alone, so no more of the shop's log is read
-    log = warehouse.read("select log.* from raw.engagement as log semi join raw.judgments using (query_id, product_id)")
-    human = warehouse.read("select j.* from raw.judgments as j join raw.queries as q using (query_id) where q.split != 'test'")
-    eta = examination_exponent(log, human)
-    row = pd.DataFrame({"exponent": [None if eta is None else round(eta, 1)]}, dtype=float)
-    return result(warehouse.replace("marts.examination", row))
-
-
-def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
     @asset(
         schema="marts",
         group="grading",
@@ -164,7 +150,8 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         """One row per sampled grade that shoppers contradict, judged again by the strongest stage; a correction supersedes in the tiers."""
         import pandas as pd
 
-        from whetstone.grading.audit import audit_category
+        from whetstone.grading.audit import audit_category, in_sample
+        from whetstone.grading.engagement import debiased
 
         category = context.partition_key
         room = open_room(context.instance, settings, warehouse, artifacts, guideline, build_of(context))
@@ -172,22 +159,16 @@ def _grade_audit(guideline: Guideline) -> dg.AssetsDefinition:
         [eta] = warehouse.table("marts.examination")["exponent"].astype(object).where(lambda known: known.notna(), None)
         candidates = warehouse.table("marts.grade_candidates", category, "query_id, product_id, query, text")
         graded = warehouse.table("marts.grades", category).merge(candidates, on=["query_id", "product_id"], validate="one_to_one")
-        engagement = warehouse.table("staging.engagement", category)
-        judge, books = cascade[-1] if cascade else None, (room.ledger, guideline, room.entry)
-        audited, facts = audit_category(graded, engagement, eta, judge, *books, settings.audit_share, settings.seed)
+        graded["is_sampled"] = in_sample(graded, settings.seed, settings.audit_share)
+        rates = debiased(warehouse.table("staging.engagement", category), eta)
+        audited, facts = audit_category(graded, rates, cascade[-1] if cascade else None, room.ledger, guideline, room.entry)
+        facts["examination_exponent"] = eta
         words = {name: object if name in ("reason", "why_unanswered") else float for name in facts}
         warehouse.replace("meta.audit", pd.DataFrame([facts]).astype(words), category)
         written = warehouse.replace("marts.grade_audit", audited, category)
         return result(written, metadata={"audit": dg.MetadataValue.json(facts)})
 
-    return grade_audit
-
-
-def _prompt_version(guideline: Guideline) -> str:
-    """The prompt is part of the model: another one is another annotator, to be calibrated anew."""
-    from whetstone.grading.claude.prompt import Prompt
-
-    return f"{Prompt(guideline).version}-{guideline.version}"
+    return [*([cross_encoder] if is_trained else []), calibration, grades, examination, grade_audit]
 
 
 def warn(warnings: list[str]) -> None:

@@ -1,8 +1,8 @@
 """The engagement audit of [B] (arXiv 2602.17654): where shoppers contradict a grade, the strongest annotator looks again.
 
 Of a fixed share of the graded pairs, those are kept whose debiased engagement contradicts the grade: the lowest label although shoppers
-click it like a relevant product, or the highest label although they pass it by. Engagement only picks them; it never becomes a label.
-The judge's answer is a row of the ledger like any other, the old rows stay; which supersedes which is said here alone.
+click it like a relevant product, or the highest label although they pass it by. Engagement never becomes a label. Which answer in the
+ledger supersedes which is said here alone.
 
 What is estimated: p, the strongest annotator's calibrated confidence, is P(its grade is the one that a human would give). A machine's
 grade that it contradicts is thus wrong with probability p at least, one that it confirms with 1 - p; the grade that stands afterwards
@@ -21,7 +21,6 @@ from scipy import stats
 
 from whetstone.grading.annotator import PAIR_ID, Annotator
 from whetstone.grading.calibration import NO_ANSWER, Stage
-from whetstone.grading.engagement import debiased
 from whetstone.grading.grade import HUMAN
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
@@ -33,30 +32,15 @@ _OLD, _NEW = ["kind", "old_grade", "old_settled_by"], ["new_grade", "new_confide
 
 
 def audit_category(
-    graded: pd.DataFrame,
-    engagement: pd.DataFrame,
-    eta: float | None,
-    judge: tuple[Annotator, Stage] | None,
-    ledger: Ledger,
-    guideline: Guideline,
-    entry: Entry,
-    share: float,
-    seed: int,
+    graded: pd.DataFrame, rates: pd.DataFrame, judge: tuple[Annotator, Stage] | None, ledger: Ledger, guideline: Guideline, entry: Entry
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Audit the grades of a category.
+    """Audit the grades of a category: `graded` (with category, query, text, settled_by) and `rates` as for `find_conflicts`.
 
-    `graded` are its graded pairs (query_id, product_id, category, query, text, grade, settled_by), `engagement` is its engagement.
-    `eta` is the shop's examination exponent (None: it can't be told). `judge` is the strongest stage, if there is any; its answers are
-    kept in the `ledger`, new ones booked on `entry`. `share` of the graded pairs is sampled, by `seed`.
-
-    Returns a row for each conflict: query_id, product_id, kind, old_grade, old_settled_by, new_grade (Int64, null without an answer),
-    new_confidence, is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure, new_label; and facts in plain
-    values: counts graded, sampled, sampled_machine, conflicts, rejudged, changed, superseded, disputed (changed against a human), the
-    estimated shares of sampled_machine that are wrong, sample_error_before and _after (None without any), examination_exponent, reason
-    (why engagement tells nothing) and why_unanswered.
+    Returns a row for each conflict: `PAIR_ID`, kind, old_grade, old_settled_by, new_grade (Int64, null without an answer), new_confidence,
+    is_changed, supersedes (changed, and the old grade was not a human's), rate, exposure, new_label; and facts in plain values: counts
+    (disputed: changed against a human), the estimated shares of sampled_machine that are wrong, and whys.
     """
-    is_sampled = in_sample(graded, seed, share)
-    conflicts, reason = find_conflicts(graded.assign(is_sampled=is_sampled), debiased(engagement, eta), guideline)
+    is_sampled, (conflicts, reason) = graded["is_sampled"], find_conflicts(graded, rates, guideline)
     audited = conflicts.rename(columns={"grade": "old_grade", "settled_by": "old_settled_by"})
     answers = conflicts.assign(grade=None, confidence=np.nan, failure=None)
     if judge:
@@ -81,7 +65,6 @@ def audit_category(
         "disputed": int((audited["is_changed"] & ~audited["supersedes"]).sum()),
         "sample_error_before": float(before.sum()) / sampled_machine if sampled_machine else None,
         "sample_error_after": float(after.sum()) / sampled_machine if sampled_machine else None,
-        "examination_exponent": eta,
         "reason": reason,
         "why_unanswered": next(iter(answers["failure"].dropna()), None),
     }
@@ -102,14 +85,12 @@ def find_conflicts(graded: pd.DataFrame, rates: pd.DataFrame, guideline: Guideli
 
     A label's typical rate is that of its pairs pooled, none with more than `LOOKS_CAP` looks. A pair of the lowest label conflicts if its
     rate is nearer to that of the highest label (at or past the midpoint of the two) and a Poisson variable with mean exposure *
-    irrelevant_rate is as large as its clicks with probability < `ALPHA`; mirrored for the highest label. A pair that few shoppers looked
-    at therefore never does.
+    irrelevant_rate is as large as its clicks with probability < `ALPHA` (so never where few looked); mirrored for the highest label.
 
-    `graded` are all graded pairs (query_id, product_id, grade, is_sampled and what else there is), each once: the typical rates come from
-    them, conflicts from the sampled ones alone. `rates` are query_id, product_id, exposure, clicks, rate (`debiased`).
+    `graded` are all graded pairs (query_id, product_id, grade, is_sampled, others), each once: the typical rates come from them, conflicts
+    from the sampled ones alone. `rates` are `debiased`'s.
 
-    Returns the pairs to judge again (`graded` with label, kind and the rates), the most seen first, and the reason why engagement tells
-    nothing (None where it does).
+    Returns the pairs to judge again (`graded` with label, kind and the rates), most seen first, and perhaps why engagement tells nothing.
     """
     top, bottom = max(guideline.labels.values()), min(guideline.labels.values())
     seen = graded.merge(rates, on=PAIR_ID, validate="one_to_one")

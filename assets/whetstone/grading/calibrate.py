@@ -2,8 +2,7 @@
 
 Every stage answers the held-out pairs (through the ledger, so the answers are bought once). Each gets its map from raw confidence to
 P(correct), the thresholds follow from the target, and the report says how well the cascade agrees with the humans: on queries that
-neither the maps nor the thresholds were fitted on, by folds of queries. Only `ece` is also told for other pairs of the same queries. The
-maps that the build goes on with are fitted on all.
+neither maps nor thresholds were fitted on, by folds of queries. The maps that the build goes on with are fitted on all.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ import pandas as pd
 from whetstone.grading.agreement import agreement_report, bootstrapped, raters_agreement, reliability, stage_table
 from whetstone.grading.annotator import Annotator
 from whetstone.grading.calibration import NO_ANSWER, NONE, Stage, cross_fitted, fit_calibration, splits
-from whetstone.grading.cascade import AFTER, Settled, choose_thresholds, paper_thresholds, settle
+from whetstone.grading.cascade import AFTER, choose_thresholds, paper_thresholds, settle
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
@@ -25,10 +24,7 @@ LEAST_PAIRS = 30  # held-out answers that a stage needs to be calibrated on
 
 
 def held_out(judged: pd.DataFrame, most: int | None) -> pd.DataFrame:
-    """At most so many of the judged dev pairs, in the order of a hash of their ids: a sample that doesn't change when others come or go.
-
-    Where money ends early, what it bought is the first part of it: a sample again, of many queries.
-    """
+    """At most so many judged dev pairs, in the order of a hash of ids: a stable sample, and its head is one where money ends early."""
     ids = [f"{len(query)} {query} {product}" for query, product in zip(judged["query_id"], judged["product_id"], strict=True)]
     order = pd.Series([hashlib.sha256(each.encode("utf-8", "surrogatepass")).hexdigest() for each in ids], index=judged.index)
     return judged.loc[order.sort_values(kind="stable").index[:most]].reset_index(drop=True)
@@ -42,8 +38,8 @@ def calibrate(
     `judged` are n human-judged dev pairs (query_id, product_id, category, query, text, grade, raters), `entry` is the account of new
     answers, `target` is that of the thresholds (`choose_thresholds`), `seed` that of the bootstrap.
 
-    Returns JSON values: `stages` (`Stage`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, `report` (`_report`, and
-    the human raters' own agreement). Without judgments of two queries stages go uncalibrated and report is None.
+    Returns JSON values: `stages` (`Stage`; those that answered), `dropped` ([{stage, why}]), `target`, `is_met`, `report` (None, and stages
+    uncalibrated, without judgments of two queries). WhetstoneError: a judgment's grade is none of the guideline's.
     """
     found: dict[str, Any] = {"stages": [], "dropped": [], "target": target, "is_met": False, "report": None}
     if judged["query_id"].nunique() < 2:
@@ -61,8 +57,13 @@ def calibrate(
         else:
             answers.append((annotator, answer))
             is_common = is_common_now
-    if not answers:
-        return found
+    return {**found, **_fitted(judged, is_common, answers, guideline, target, seed)} if answers else found
+
+
+def _fitted(
+    judged: pd.DataFrame, is_common: np.ndarray, answers: list[tuple[Annotator, pd.DataFrame]], guideline: Guideline, target: str, seed: int
+) -> dict[str, Any]:
+    """`is_met`, `stages` and `report` of the stages that gave `answers` (one a pair); all but the maps from the pairs that `is_common`."""
 
     def columns(name: str) -> np.ndarray:
         return np.column_stack([answer[name].to_numpy(dtype=float, na_value=NO_ANSWER) for _, answer in answers])
@@ -86,30 +87,12 @@ def calibrate(
     def chosen(rows: np.ndarray) -> Any:
         return choose_thresholds(grades[rows], fitted[rows], truth[rows], costs[rows].mean(axis=0), target)
 
-    choice = chosen(np.arange(len(truth)))
-    made = zip(answers, maps, choice.thresholds, strict=True)
-    found |= {"is_met": choice.is_met, "stages": [asdict(Stage(each.name, each.version, *rest)) for (each, _), *rest in made]}
+    choice, names = chosen(np.arange(len(truth))), [annotator.name for annotator, _ in answers]
     # where thresholds were chosen they are the best of many and measure nothing, so each pair is settled by those of other queries
     limits_of = np.zeros(grades.shape)
     for others, held in splits(query):
         limits_of[held] = chosen(others).thresholds
-    names = [annotator.name for annotator, _ in answers]
-    report = _report(settle(grades, fitted, limits_of), truth, grades, told, costs, query, names, guideline, seed)
-    return {**found, "report": {**report, "raters": raters_agreement(judged.loc[is_common, "raters"], guideline)}}
-
-
-def _report(
-    settled: Settled,
-    truth: np.ndarray,
-    grades: np.ndarray,
-    told: dict[str, np.ndarray],
-    costs: np.ndarray,
-    query: np.ndarray,
-    names: list[str],
-    guideline: Guideline,
-    seed: int,
-) -> dict[str, Any]:
-    """What `settled` made of n pairs: `told` are kinds of confidence, (n, s) each as `grades` and `costs` are."""
+    settled = settle(grades, fitted, limits_of)
 
     def measured(given: np.ndarray, confidences: dict[str, np.ndarray]) -> dict[str, Any]:
         """Agreement where there is a grade, with the reliability before and after calibration."""
@@ -128,15 +111,15 @@ def _report(
         usd, most = weight @ paid, weight @ dearest
         return {"usd_per_pair": usd / weight.sum(), "share": usd / most if most else np.nan}
 
-    by_pair = {
-        "settled_by": np.array([*names, *AFTER], dtype=object)[settled.stage],
-        "is_right": settled.grade == truth,
-        "confidence": settled.confidence,
-        "cost_usd": paid,
-    }
-    return {
+    settled_by = np.array([*names, *AFTER], dtype=object)[settled.stage]
+    by_pair = {"settled_by": settled_by, "is_right": settled.grade == truth, "confidence": settled.confidence, "cost_usd": paid}
+    report = {
         **measured(settled.grade, {name: settled.told(grades, each) for name, each in told.items()}),
         "stages": stage_table(pd.DataFrame(by_pair), [*names, *AFTER[::-1]], query, seed),
         "alone": {name: measured(grades[:, i], {kind: each[:, i] for kind, each in told.items()}) for i, name in enumerate(names)},
         "cost": bootstrapped(cost, query, seed),
+        "raters": raters_agreement(judged.loc[is_common, "raters"], guideline),
     }
+    made = zip(answers, maps, choice.thresholds, strict=True)
+    stages = [asdict(Stage(each.name, each.version, *rest)) for (each, _), *rest in made]
+    return {"is_met": choice.is_met, "stages": stages, "report": report}

@@ -55,10 +55,7 @@ class Stage:
 
 
 def fit_calibration(grades: np.ndarray, confidence: np.ndarray, is_right: np.ndarray) -> Calibration:
-    """Fit on held-out pairs: (n,) predicted grades, (n,) confidences 0..1, (n,) whether the human said the same.
-
-    Pairs without an answer don't count; where all are such, confidence is taken as it is.
-    """
+    """Fit on the answered of held-out pairs: (n,) predicted grades, (n,) confidences 0..1, (n,) whether the human said the same."""
     is_answered = grades != NO_ANSWER
     if not is_answered.any():
         return NONE
@@ -76,10 +73,7 @@ def fit_calibration(grades: np.ndarray, confidence: np.ndarray, is_right: np.nda
 
 
 def splits(groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions to fit on and positions to measure, `FOLDS` times (fewer with fewer groups, which must be two at least).
-
-    Pairs of a group (n,), a query's number, resemble each other, so they stay together.
-    """
+    """Positions to fit on and to measure, `FOLDS` times (fewer with fewer groups, two at least); pairs of a group (n,) stay together."""
     yield from GroupKFold(min(FOLDS, len(np.unique(groups)))).split(groups, groups=groups)
 
 

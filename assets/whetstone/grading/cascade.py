@@ -5,8 +5,8 @@ no stage is sure, the majority of the answers decides, ties to the *higher* grad
 `grades` (n, s) int with NO_ANSWER where a stage gave none, `confidence` (n, s) calibrated, 0..1.
 
 Thresholds are the paper's, or chosen on held-out human labels for a target agreement or cost. All combinations of a coarse grid (every
-twentieth of a stage's confidences at most, "always" and "never") are measured: fine enough to come near the target, too coarse to learn the
-labels by heart. The agreement of the choice is still that of the best of many, so a report measures it on other queries.
+twentieth of a stage's confidences at most, "always" and "never") are measured: too coarse to learn the labels by heart. The agreement of
+the choice is still that of the best of many, so a report measures it on other queries.
 """
 
 from collections.abc import Sequence
@@ -97,16 +97,12 @@ def choose_thresholds(grades: np.ndarray, confidence: np.ndarray, truth: np.ndar
         return measured(paper_thresholds(stages))
     is_cost, goal = kind == "cost", float(value)
     count = min(MOST_QUANTILES, int(MOST_COMBINATIONS ** (1 / stages)) - 2)  # and always, and never
-    tried = [measured(each) for each in product(*(_grid(confidence[grades[:, i] != NO_ANSWER, i], count) for i in range(stages)))]
+    told = [confidence[grades[:, i] != NO_ANSWER, i] for i in range(stages)]
+    quantiles = [np.quantile(each, np.arange(count) / count, method="inverted_cdf") if len(each) else [] for each in told]
+    tried = [measured(each) for each in product(*(np.unique([ALWAYS, *each, NEVER]).tolist() for each in quantiles))]
     most_usd = (goal + ROUNDING) * prices.max()
     fitting = [each for each in tried if (each.cost_usd <= most_usd if is_cost else each.agreement >= goal - ROUNDING)]
     # a target that can't be met makes its own goal the first criterion, and of equals the other one the second
     is_by_cost = is_cost != bool(fitting)
     best = min(fitting or tried, key=lambda each: (each.cost_usd, -each.agreement) if is_by_cost else (-each.agreement, each.cost_usd))
     return best._replace(is_met=bool(fitting))
-
-
-def _grid(confidence: np.ndarray, count: int) -> list[float]:
-    """Thresholds to try for a stage: ALWAYS, `count` quantiles of its confidences, NEVER; ascending."""
-    quantiles = np.quantile(confidence, np.arange(count) / count, method="inverted_cdf") if len(confidence) else []
-    return list(np.unique([ALWAYS, *quantiles, NEVER]).tolist())
