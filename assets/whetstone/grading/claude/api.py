@@ -30,9 +30,9 @@ MENDS = {
 class Rejected(WhetstoneError):
     """The request was refused with an HTTP status: nothing was bought."""
 
-    def __init__(self, words: str, status: int) -> None:
+    def __init__(self, words: str, status: int, wait_s: float | None = None) -> None:
         super().__init__(words)
-        self.status = status
+        self.status, self.wait_s = status, wait_s
 
     @property
     def blames_the_request(self) -> bool:
@@ -42,8 +42,6 @@ class Rejected(WhetstoneError):
 
 class Busy(Rejected):
     """The request was refused for now (rate limit); `wait_s` is the pause that the server asks for."""
-
-    wait_s: float | None = None
 
 
 class InDoubt(WhetstoneError):
@@ -58,9 +56,6 @@ class Api:
             raise WhetstoneError("ANTHROPIC_API_KEY has a blank, a line end or another character that no key has; copy it again")
         self._client = anthropic.Anthropic(api_key=key, base_url=base_url, timeout=timeout_s, max_retries=retries)
         self._once = self._client.with_options(max_retries=0)
-
-    def __repr__(self) -> str:
-        return f"Api({self._client.base_url!r})"
 
     def batches(self) -> Iterator[MessageBatch]:
         """All batches of the account, newest first."""
@@ -77,10 +72,7 @@ class Api:
             return self._client.messages.batches.retrieve(batch_id).processing_status == "ended"
 
     def results(self, batch_id: str) -> Iterator[Any]:
-        """The results of an ended batch as the server gives them: in any order, perhaps twice, with `custom_id` and `result`.
-
-        InDoubt: the stream ended before its time, ask again. Rejected: there are no results any more.
-        """
+        """The results of an ended batch, in any order, perhaps twice; InDoubt: cut off, ask again; Rejected: there are none any more."""
         with _explained(f"give the results of batch {batch_id}"):
             try:
                 yield from self._client.messages.batches.results(batch_id)
@@ -126,22 +118,16 @@ def in_words(text: str) -> str:
 
 @contextmanager
 def _explained(doing: str, *, is_paid: bool = False) -> Iterator[None]:
-    """Turns the SDK's errors into ours, in words and without a request's headers."""
+    """Turns the SDK's errors into ours, without a request's headers; for a paid request only a status that refuses it is no doubt."""
     try:
         yield
     except anthropic.APIError as error:
-        raise _meaning(error, doing, is_paid) from None
-
-
-def _meaning(error: anthropic.APIError, doing: str, is_paid: bool) -> WhetstoneError:
-    """What an error means; of a request that costs money only statuses that refuse it say that nothing was accepted."""
-    status = error.status_code if isinstance(error, anthropic.APIStatusError) else 0
-    mend = f"; {MENDS[status]}" if status in MENDS else ""
-    words = f"Anthropic's API did not {doing}: {f'{status} ' if status else ''}{in_words(error.message)}{mend}"
-    if not is_paid:
-        return Rejected(words, status) if status in (404, 410) else WhetstoneError(words)
-    if isinstance(error, anthropic.APIStatusError) and status == 429:
-        busy, wait = Busy(words, status), error.response.headers.get("retry-after", "")
-        busy.wait_s = float(wait) if wait.replace(".", "", 1).isdecimal() else None
-        return busy
-    return Rejected(words, status) if 400 <= status < 500 and status != 408 else InDoubt(words)
+        status = error.status_code if isinstance(error, anthropic.APIStatusError) else 0
+        mend = f"; {MENDS[status]}" if status in MENDS else ""
+        words = f"Anthropic's API did not {doing}: {f'{status} ' if status else ''}{in_words(error.message)}{mend}"
+        if is_paid and isinstance(error, anthropic.RateLimitError):
+            wait = error.response.headers.get("retry-after", "")
+            raise Busy(words, status, float(wait) if wait.replace(".", "", 1).isdecimal() else None) from None
+        if (400 <= status < 500 and status != 408) if is_paid else status in (404, 410):
+            raise Rejected(words, status) from None
+        raise (InDoubt if is_paid else WhetstoneError)(words) from None

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 BATCH_SHARE = 0.5
 WRITE, READ = 1.25, 0.1  # of the input price
 
+# more than the API adds to a request: frame, answer's schema (under 300 bytes), what the model is told of that (some hundred tokens)
 OVERHEAD_TOKENS = 2048
-"""More than the API adds to the texts of a request: the frame of its messages, the answer's schema (under 300 bytes), and what
-structured outputs tell the model about it (a few hundred tokens)."""
 
 
 class Price(NamedTuple):
@@ -66,9 +65,8 @@ def tokens_in(usage: Usage) -> int:
 
 
 def at_most_usd(fixed_tokens: int, user_bytes: int, max_tokens: int, price: Price, is_batch: bool) -> float:
-    """US dollars that one request can't exceed: what a budget is held to.
+    """US dollars that one request can't exceed: all input at the price of a cache write, the dearest, and all of `max_tokens` as output.
 
-    `fixed_tokens` bound what all requests share. A token of text is at least one byte of its UTF-8, so bytes bound the rest
-    (`OVERHEAD_TOKENS` what the API adds); all input is taken at the price of a cache write, the dearest, and all of `max_tokens` as output.
+    `fixed_tokens` bound what all requests share, bytes the rest (a token of text is at least one byte of its UTF-8).
     """
     return price.usd(WRITE * (fixed_tokens + user_bytes + OVERHEAD_TOKENS), max_tokens, is_batch)

@@ -13,9 +13,8 @@ An *intent* is a set of requests that is written here, with the most that each c
 
 The last event is the intent's state. A `foreign` event (intent '') marks a batch of the account that isn't ours.
 
-A budget holds for what was spent *and* what may still be billed without being booked (`owed_usd`, the money in doubt): what open and
-missing intents can cost at most, and answers that were lost. Both are read in the transaction that writes the intent, so two builds
-cannot spend the same dollar.
+A budget holds for what was spent *and* what may still be billed (`owed_usd`, the money in doubt): what open and missing intents can cost
+at most, and lost answers. Both are read in the transaction that writes the intent, so two builds cannot spend the same dollar.
 """
 
 import json
@@ -104,10 +103,7 @@ class Intents:
     def intend(
         self, wanted: pd.DataFrame, at_most_usd: Sequence[float], state: str, mark: str | None, terms: dict[str, Any]
     ) -> Intent | None:
-        """Write down as many of the requests, from the first on, as the budget holds; None if it holds none.
-
-        `wanted` has `IDENTITY` and category of each, `at_most_usd` what each can cost; `state` is `intended` (with the `mark`) or `asking`.
-        """
+        """Write down as many of the requests (`IDENTITY`, category), from the first on, as the budget holds; None if it holds none."""
 
         def write(connection: duckdb.DuckDBPyConnection) -> Intent | None:
             spent = dict(connection.execute(f"select category, usd from ({SPENT})", {"build": self._entry.build}).fetchall())

@@ -3,9 +3,8 @@
 The template is part of the model ([A2] arXiv 2606.25871: a drift of template costs 10-15 points), so it has a version. Instructions
 and guideline stand in the system text, the same for all pairs and so cached; the user's message holds the pair alone, as data.
 
-Product text is hostile until shown otherwise. It is cleaned of all that can't be seen, cut, and written as JSON whose `<`, `>` and `&`
-are escaped, so nothing in it can close the data block or open another one. What comes back is taken as it is or not at all: an answer
-that isn't exactly what was asked for is a failure of its pair, never a guess and never mended.
+Product text is hostile until shown otherwise: cleaned of all that can't be seen, cut, and written as JSON whose `<`, `>` and `&` are
+escaped, so nothing in it closes the data block. An answer that isn't exactly what was asked for is a failure, never a guess or mended.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from whetstone.grading.guideline import Example, Guideline, Level
+from whetstone.grading.guideline import Guideline, Level
 
 if TYPE_CHECKING:
     from anthropic.types import Message
@@ -56,10 +55,7 @@ class Answer(NamedTuple):
 
 
 class Prompt:
-    """The prompt of one guideline: `system` text, answer `schema`, and `version`, a hash of all of it that can change an answer.
-
-    The model is the caller's, and so not in the version. `terms` say how answers are read (`read`).
-    """
+    """The prompt of one guideline: `version` hashes all of it that can change an answer (not the model); `terms` are those of `read`."""
 
     def __init__(self, guideline: Guideline) -> None:
         self.terms: dict[str, Any] = {"grades": list(guideline.grades)}
@@ -172,15 +168,11 @@ def _failed(why: str) -> Answer:
 
 def _level(level: Level) -> str:
     parts = [f"## Grade {level.grade}: {level.name}", level.definition]
-    if level.positive_examples:
-        parts += ["Belongs here:", *map(_example, level.positive_examples)]
-    if level.negative_examples:
-        parts += ["Looks like it, and belongs to another level:", *map(_example, level.negative_examples)]
+    like_it = "Looks like it, and belongs to another level:", level.negative_examples
+    for title, examples in (("Belongs here:", level.positive_examples), like_it):
+        listed = [f"- query: {each.query} | product: {each.product} | why: {each.why}" for each in examples]
+        parts += [title, *listed] if listed else []
     return "\n".join(parts)
-
-
-def _example(example: Example) -> str:
-    return f"- query: {example.query} | product: {example.product} | why: {example.why}"
 
 
 def _clean(text: str, limit: int) -> tuple[str, bool]:

@@ -9,8 +9,7 @@ accepted a batch whose id never reached us. Then every batch that the account go
 size is taken for ours until its results, by their custom_ids, say otherwise. Only when none turns up are the pairs written and sent
 anew, under new ids and if the budget holds both; even a batch that turns up later than that is collected and booked.
 
-Few pairs are asked as plain messages, at once and at full price. An interruption there loses the one answer that was under way; it
-stays in the books as money that may have been spent.
+Few pairs are asked as plain messages, at full price. An interruption there loses one answer, which stays in the books as money in doubt.
 """
 
 import logging

@@ -1,7 +1,6 @@
 """Synthetic queries by Claude: one short query for one product's text ([B] arXiv 2602.17654, queries from item features).
 
-It is the prompt of a `ClaudeAnnotator` whose pairs have no query yet. So a written query is journalled, booked and kept like a grade: in
-the ledger, as the answer's rationale, once for each product text, model and prompt.
+A `ClaudeAnnotator` whose pairs have no query yet writes it; the ledger keeps it like a grade, as the answer's rationale.
 """
 
 from typing import Any
