@@ -5,9 +5,8 @@ guideline, so that a step from E (4) to S (2) is one level. The expected calibra
 (0..1) and share right, over equal-width bins weighted by their pairs (Naeini et al. 2015).
 
 Intervals are 95 % percentile bootstraps (Efron & Tibshirani 1993, chapter 13) that draw whole *queries*: the pairs of a query stand or
-fall together, so drawing pairs would claim too much. A draw gives each pair a weight, how often its query was drawn. An interval is
-{"mean": the figure on all pairs, "low", "high"}; the bounds are None with fewer than two queries or where over 5 % of the draws leave the
-figure undefined (a level that only one or two queries have), all three where it is undefined altogether.
+fall together, so drawing pairs would claim too much. An interval is {"mean": the figure on all pairs, "low", "high"}; the bounds are None
+with fewer than two queries or where over 5 % of the draws leave the figure undefined, all three where it is undefined altogether.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -95,12 +94,11 @@ def stage_table(pairs: pd.DataFrame, stages: Sequence[str], query: np.ndarray, s
 
 
 def raters_agreement(raters: Iterable[Any], guideline: Guideline) -> dict[str, float] | None:
-    """How well human raters agree with one another: the mark beside an annotator's agreement with their judgment.
+    """How well human raters agree with one another, each of a judgment with every other (ordered pairs, so neither is the truth).
 
-    Every rater of a judgment is set against every other (ordered pairs, so neither is the truth). Two single raters agree less than one
-    does with the settled judgment of several, so an annotator may well lie above this.
-
+    Two single raters agree less than one does with the settled judgment of several, so an annotator may well lie above this.
     `raters` has the single grades of each judgment (None or pandas' NA: not known); None is returned where no judgment has two raters.
+    WhetstoneError: a grade outside the guideline.
     """
     panels = [panel for panel in map(np.ma.compressed, raters) if len(panel) > 1]  # DuckDB masks a rater without a grade
     if not panels:

@@ -1,11 +1,9 @@
 """The one interface of everything that grades: pairs in; a grade with its confidence and cost out, for the ledger to keep.
 
 A pair is a row `query_id, product_id, query (text), text (of the product), category`: a grade is a function of the two texts, the guideline
-and the annotator's own version, and so the ledger may keep it for ever.
-
-An answer is a row of its pair: `PAIR_ID` and `ANSWER`. One that can't be used (refused, cut off, malformed) has a null grade, confidence 0
-and the reason in `failure`; it is never a guess. A pair that could not be asked (no money, no key) has no row. Trouble that may pass (a
-lost connection) is an exception, not an answer.
+and the annotator's own version, and so the ledger may keep it for ever. An answer is a row of `PAIR_ID` and `ANSWER`; one that can't be
+used (refused, cut off, malformed) has a null grade, confidence 0 and the reason in `failure`. A pair that could not be asked (no money,
+no key) has no row. Trouble that may pass (a lost connection) is an exception.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +18,7 @@ PAIR_ID = ["query_id", "product_id"]
 PAIR_COLUMNS = [*PAIR_ID, "query", "text"]
 ANSWER = ["grade", "confidence", "cost_usd", "tokens_in", "tokens_out", "failure", "rationale"]
 
-Book = Callable[[pd.DataFrame], None]
+Book = Callable[[pd.DataFrame], object]
 
 
 class Named(Protocol):
@@ -61,5 +59,5 @@ class Local(ABC):
 def make_answers(pairs: pd.DataFrame, grades: np.ndarray, confidence: np.ndarray, *, cost_usd: float = 0.0) -> pd.DataFrame:
     """Answers without failures and tokens, as local annotators give them: (n,) grades, (n,) confidence 0..1, US dollars a pair."""
     answers = pairs[PAIR_ID].reset_index(drop=True).assign(grade=grades, confidence=confidence, cost_usd=cost_usd)
-    answers = answers.astype({"grade": "Int64", "confidence": float}).assign(tokens_in=0, tokens_out=0)
-    return answers.assign(failure=None, rationale=None)
+    answers = answers.astype({"grade": "Int64", "confidence": float})
+    return answers.assign(tokens_in=0, tokens_out=0, failure=None, rationale=None)

@@ -74,16 +74,10 @@ def _claude(name: str, model: str, prompt: Prompt, room: Room) -> ClaudeAnnotato
     price = price_of(model, {**PRICES, **settings.claude_prices})
     desk = None
     if key:
-        most = float("inf") if settings.category_budget_usd is None else settings.category_budget_usd
-        desk = Desk(
-            Api(key.get_secret_value(), settings.anthropic_base_url),
-            room.ledger,
-            room.entry,
-            Limits(settings.budget_usd, most),
-            settings.root / "purchases.lock",
-            batch_from=settings.claude_batch_from,
-            poll_s=settings.claude_poll_s,
-        )
+        api, most_usd = Api(key.get_secret_value(), settings.anthropic_base_url), settings.category_budget_usd
+        limits = Limits(settings.budget_usd, float("inf") if most_usd is None else most_usd)
+        lock, pace = settings.root / "purchases.lock", (settings.claude_batch_from, settings.claude_poll_s)
+        desk = Desk(api, room.ledger, room.entry, limits, lock, *pace)
     return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk)
 
 

@@ -2,13 +2,12 @@
 
 It starts from the base encoder's weights (the cascade's first, cheap stage in [A2], arXiv 2606.25871), gets a fresh head with one
 class a level (best first) and is fine-tuned on human judgments of *train* queries. A seventh of these queries is set aside to stop the
-training and to choose its checkpoint, by cross entropy; dev queries stay untouched for the calibration. Rare levels weigh more (the root
-of their rarity), or they would hardly ever be answered; that bends the confidence, and the calibration bends it back. Several runs of
-other seeds answer together, by their mean probability (Lakshminarayanan et al. 2017, arXiv 1612.01474: the surest way to a confidence
-that means something); the runs' spread says how much of a result is luck.
+training and to choose its checkpoint, by cross entropy. Rare levels weigh more (the root of their rarity), or they would hardly ever be
+answered; that bends the confidence, and the calibration bends it back. Several runs of other seeds answer together, by their mean
+probability (Lakshminarayanan et al. 2017, arXiv 1612.01474); the runs' spread says how much of a result is luck.
 
-Pairs are cut at 128 tokens (fewer if the base reads fewer): a query and a product text of title and category need 40 on average. Answers
-are a function of the pair up to rounding: batches are padded to their longest pair, which moves a bf16 probability in the third decimal.
+Pairs are cut at 128 tokens: a query and a product text of title and category need 40 on average. Answers are a function of the pair up to
+rounding: batches are padded to their longest pair, which moves a bf16 probability in the third decimal.
 """
 
 import tempfile
@@ -50,9 +49,8 @@ def train_cross_encoder(
     Weighted cross entropy, AdamW, 10 % warm-up to `LEARNING_RATE`, linear decay, bf16 autocast where the hardware has it. Run i has the
     seed `seed` + i and sets its own queries aside.
 
-    Returns `runs`: for each its `seed`, agreement with the humans on the queries set aside (`held_out`), training `loss` and `curve` of
-    that agreement by epoch; `spread` of the runs' accuracy and macro F1 (least, greatest), `pairs`. Without judgments nothing is trained,
-    and `absent` says so. WhetstoneError: a grade that the guideline doesn't have.
+    Returns `runs` (`_train_one`), the `spread` of their accuracy and macro F1 (least, greatest), `pairs`; without judgments nothing is
+    trained, and `absent` says so. WhetstoneError: a grade that the guideline doesn't have.
     """
     queries = np.sort(judged["query_id"].unique())
     if len(queries) < 2:
@@ -71,7 +69,7 @@ def train_cross_encoder(
 def _train_one(
     folder: Path, base: str | Path, train: pd.DataFrame, held_out: pd.DataFrame, levels: int, *, seed: int, epochs: int, device: str
 ) -> dict[str, Any]:
-    """One run, saved to `folder`; its facts. Pairs have the `place` of their grade among the levels."""
+    """A run, saved to `folder`: how it agrees with humans on the `held_out` pairs, at the end and by epoch; `place` is a level's number."""
     places = train["place"].to_numpy()
     rarity = len(train) / (levels * np.maximum(np.bincount(places, minlength=levels), 1))
     set_seed(seed)
@@ -96,8 +94,8 @@ def _train_one(
                 save_total_limit=1,
                 save_only_model=True,
                 load_best_model_at_end=True,
-                metric_for_best_model=check.primary_metric,
-                greater_is_better=check.greater_is_better,
+                metric_for_best_model="loss",
+                greater_is_better=False,
                 **each_check,
                 report_to="none",
             ),
@@ -136,7 +134,7 @@ class CrossEncoderAnnotator(Local):
         return [CrossEncoder(str(run), device=self._device, local_files_only=True) for run in runs]
 
     def annotate(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER_COLUMNS`)."""
+        """Answer n pairs (`PAIR_COLUMNS`) with n rows (`ANSWER`)."""
         probabilities = np.mean([_probabilities(model, pairs, self._device) for model in self._models], axis=0)
         return make_answers(pairs, np.array(self._guideline.grades)[probabilities.argmax(axis=1)], probabilities.max(axis=1))
 
@@ -146,7 +144,6 @@ class _Check(BaseEvaluator):
 
     def __init__(self, rows: pd.DataFrame, device: str) -> None:
         super().__init__()
-        self.greater_is_better, self.primary_metric = False, "loss"
         self._rows, self._device = rows, device
 
     def __call__(self, model: CrossEncoder, *_: Any, **__: Any) -> dict[str, float]:

@@ -24,8 +24,8 @@ MAX_STANDARD_ERROR = 0.1  # of eta; some 150 clicks on graded pairs over ranks 1
 def examination_exponent(engagement: pd.DataFrame, grades: pd.DataFrame) -> float | None:
     """Estimate eta by Poisson regression: log E[clicks] = log(impressions) + a_grade - eta * log(rank).
 
-    The a_grade are solved for (exp(a_g) = clicks_g / exposure_g), which leaves a concave likelihood in eta alone; its derivative is
-    sum_g clicks_g * E_g[log rank] - sum_i clicks_i * log(rank_i), where E_g weighs the pairs of a grade by their exposure.
+    With exp(a_g) = clicks_g / exposure_g the likelihood is concave in eta alone; its derivative is sum_g clicks_g * E_g[log rank] -
+    sum_i clicks_i * log(rank_i), where E_g weighs the pairs of a grade by their exposure.
 
     `engagement` has query_id, product_id, impressions, clicks, mean_rank (from 1, may be null), one row a pair; `grades` those that count.
     Returns eta within `ETA_BOUNDS`, or None where the log can't tell it to `MAX_STANDARD_ERROR`: too few clicks, or ranks that don't vary.

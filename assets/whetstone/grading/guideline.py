@@ -1,9 +1,7 @@
 """The guideline: the one declaration of what a grade means.
 
-A guideline lists its levels from best to worst. A level has a name, a definition with examples, a `grade` (0-4, [A] arXiv
-2606.23911), a `label` (0-2, [B] arXiv 2602.17654) and a `gain` (0-1, for NDCG). Prompts, the local annotator's classes, the gains of
-metrics and the tier rules read it; nothing else hard-codes a grade. Its version is a hash of its content, so any edit re-grades (the
-ledger's key holds the version).
+A level has a name, a definition with examples, a `grade` (0-4, [A] arXiv 2606.23911), a `label` (0-2, [B] arXiv 2602.17654) and a `gain`
+(0-1, for NDCG). Nothing else hard-codes a grade. The version is a hash of the content and part of the ledger's key: any edit re-grades.
 """
 
 import hashlib
@@ -46,17 +44,14 @@ class Level(Declared):
 
 
 class Guideline(Declared):
-    """Two to five levels from best to worst, the notes that settle hard cases, and where relevant ends and irrelevant begins.
-
-    `relevant_grade` is the lowest grade of a positive, `irrelevant_grade` the highest of what may serve as a negative.
-    """
+    """Two to five levels from best to worst, the notes that settle hard cases, and where relevant ends and irrelevant begins."""
 
     name: Text
     description: Text
     levels: tuple[Level, ...] = Field(min_length=2, max_length=5)
     policy_notes: tuple[Text, ...] = ()
-    relevant_grade: Grade
-    irrelevant_grade: Grade
+    relevant_grade: Grade  # the lowest of a positive
+    irrelevant_grade: Grade  # the highest of what may serve as a negative
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

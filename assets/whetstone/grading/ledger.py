@@ -1,10 +1,8 @@
 """The ledger: every grade that was ever paid for, append-only, so that none is bought twice.
 
-A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version). Rebuilding, renaming
-a product or moving it to another category therefore costs nothing; editing a text or the guideline re-grades just the pairs that it
-touches. Rows are never changed or deleted; `sequence` (1, 2, ...) is their order. A row stands for one *request*: what was paid for
-twice by accident is booked twice, and the first answer to a key is the one that counts.
-
+A grade's key is the SHA-256 of (query text, product text, guideline version, annotator name, annotator version), so rebuilding or moving
+a product costs nothing, and an edit re-grades just the pairs that it touches. Rows are never changed or deleted; `sequence` (1, 2, ...)
+is their order. A row stands for one *request*: what was paid for twice by accident is booked twice, and the first answer to a key counts.
 A recorded failure is an answer too: it was paid for, and the same annotator version isn't asked the same again.
 """
 
@@ -136,10 +134,7 @@ class Ledger:
             return connection.execute(_LOOKUP).df().astype({"grade": "Int64"})
 
     def append(self, rows: pd.DataFrame) -> int:
-        """Write rows (`COLUMNS`, in any order) in one transaction and say how many were new.
-
-        A request that is already there keeps its old row. On an error nothing of `rows` was written.
-        """
+        """Write rows (`COLUMNS`) in one transaction, all or none, and say how many were new; a request that is there keeps its old row."""
         distinct = rows[COLUMNS].drop_duplicates("request")
         if distinct.empty:  # its columns would have no types
             return 0
@@ -171,21 +166,17 @@ class Ledger:
 
 
 def ledger_keys(pairs: pd.DataFrame, annotator: Named, guideline: Named) -> pd.DataFrame:
-    """`IDENTITY` of each pair (query, text) for this annotator and guideline, index of `pairs`; hashes are SHA-256 in hex.
-
-    The key hashes a JSON list of the two text hashes and the three names, so no two different quintuples share an encoding.
-    """
+    """`IDENTITY` of each pair (query, text) for this annotator and guideline, index of `pairs`; hashes are SHA-256 in hex."""
     hashes = pd.DataFrame({"query_hash": pairs["query"].map(_sha256), "text_hash": pairs["text"].map(_sha256)}, dtype=object)
     asked = [guideline.version, annotator.name, annotator.version]
+    # as JSON, so that no two different quintuples share an encoding
     keys = [_sha256(json.dumps([query, text, asked])) for query, text in hashes.itertuples(index=False)]
     names = dict(zip(IDENTITY[3:], asked, strict=True))
     return hashes.assign(key=pd.Series(keys, index=pairs.index, dtype=object), **names)[IDENTITY]
 
 
 def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, guideline: Named, entry: Entry) -> pd.DataFrame:
-    """Grade pairs (`PAIR_COLUMNS`, perhaps category), asking the annotator only for what the ledger doesn't know.
-
-    Pairs of equal texts are asked once, in the order given; new answers are booked on `entry`.
+    """Grade pairs (`PAIR_COLUMNS`, perhaps category), asking in their order, and once for equal texts, what the ledger doesn't know.
 
     Returns n rows in the order of `pairs`: query_id, product_id, `ANSWER` (grade Int64), is_answered, is_new (this call paid for it; true
     on one row of those that share texts, so costs of new rows add up). Where there is no grade, because the answer failed or the pair
@@ -196,12 +187,8 @@ def grade_through(ledger: Ledger, annotator: Annotator, pairs: pd.DataFrame, gui
     asked = asked.join(ledger_keys(asked, annotator, guideline))
     settled, why = ledger.lookup(asked["key"]), ""
     missing = asked[~asked["key"].isin(settled["key"])].drop_duplicates("key")
-
-    def book(answers: pd.DataFrame) -> None:
-        ledger.append(booked(missing, answers, entry))
-
     if len(missing):
-        why = annotator.answer(missing, book)
+        why = annotator.answer(missing, lambda answers: ledger.append(booked(missing, answers, entry)))
         settled = ledger.lookup(asked["key"])  # what the ledger holds is the truth, also where another writer was quicker
     graded = asked[[*PAIR_ID, "key"]].merge(settled[["key", *ANSWER]], on="key", how="left", validate="many_to_one")
     graded["is_answered"] = graded["key"].isin(settled["key"])

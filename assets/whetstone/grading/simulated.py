@@ -1,11 +1,10 @@
 """A stand-in annotator for the demo catalog, whose relevance is known by construction: the truth with declared errors.
 
-It exists so that the cascade, the ledger and the reports can be tried and measured without a paid model. A small and a large one stand
-in for the paid stages at a declared price; they err independently. It is called 'simulated_...' in every row, and a real catalog, which
-has no file of the truth, can't be graded by it.
+So the cascade, the ledger and the reports can be tried and measured without a paid model. A small and a large one stand in for the paid
+stages at a declared price; they err independently. A real catalog has no file of the truth and can't be graded so.
 
-Confidence is what a model's is like: it tells right from wrong answers only in part, and it is too sure. Right answers draw it from
-Beta(8, 2) (mean 0.80), wrong ones from Beta(4, 2.5) (mean 0.62).
+Confidence is like a model's too sure, and tells right from wrong only in part: right answers draw it from Beta(8, 2) (mean 0.80), wrong
+ones from Beta(4, 2.5) (mean 0.62).
 """
 
 import hashlib

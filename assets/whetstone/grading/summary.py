@@ -91,10 +91,7 @@ def plots(found: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def agreement_figure(report: Mapping[str, Any]) -> Figure:
-    """The confusion matrix, and share right by confidence before and after calibration.
-
-    A cell's shade is its share of the human level's pairs, a dot's area its pairs; on the dashed line confidence is honest.
-    """
+    """Confusion matrix (shade: share of the human level) and share right by confidence (area: pairs), before and after calibration."""
     counts, names = np.array(report["confusion"]), [printable(name, 20) for name in report["levels"]]
     figure = Figure(figsize=(4 + 1.2 * len(names), 2 + 0.6 * len(names)), layout="constrained")  # the Figure API belongs to no window
     matrix, curve = figure.subplots(1, 2)
