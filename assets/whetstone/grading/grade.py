@@ -12,6 +12,7 @@ from whetstone.grading.cascade import AFTER, NEVER, NOBODY, settle
 from whetstone.grading.guideline import Guideline
 from whetstone.grading.ledger import Entry, Ledger, grade_through
 
+Cascade = Sequence[tuple[Annotator, Stage]]
 HUMAN = "human"
 GRADE_COLUMNS = [*PAIR_ID, "grade", "label", "confidence", "settled_by", "annotator_version", "cost_usd"]
 
@@ -28,12 +29,7 @@ class Graded(NamedTuple):
 
 
 def grade_pairs(
-    pairs: pd.DataFrame,
-    judgments: pd.DataFrame,
-    cascade: Sequence[tuple[Annotator, Stage]],
-    ledger: Ledger,
-    guideline: Guideline,
-    entry: Entry,
+    pairs: pd.DataFrame, judgments: pd.DataFrame, cascade: Cascade, ledger: Ledger, guideline: Guideline, entry: Entry
 ) -> Graded:
     """Grade n pairs (`PAIR_COLUMNS` and category, each once, the most worthwhile first).
 
@@ -41,8 +37,8 @@ def grade_pairs(
     A stage is asked for the open pairs, the least sure first (by the calibrated confidence of the latest answer): so a budget that ends
     early is spent where it helps most.
 
-    Returns at most n rows with `GRADE_COLUMNS` in the order of `pairs`, and counts. `confidence` is calibrated, 1 for a human; `settled_by`
-    is human, a stage or vote; `cost_usd` is what all answers to the pair cost when they were bought.
+    Returns at most n rows of `GRADE_COLUMNS` in the order of `pairs`, and counts. `confidence` is calibrated, 1 for a human; `cost_usd` is
+    what all answers to the pair cost when they were bought. WhetstoneError: a judgment's grade is none of the guideline's.
     """
     ledger.create()  # even if nobody is asked: the report reads it
     known = judgments[[*PAIR_ID, "grade", "source"]]

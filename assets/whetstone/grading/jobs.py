@@ -11,7 +11,7 @@ from whetstone.platform.artifacts import Artifacts
 from whetstone.platform.asset import BUILD_TAG, artifact_name, artifact_names, table_of
 from whetstone.platform.build import Builder
 from whetstone.platform.errors import WhetstoneError
-from whetstone.platform.settings import PAID, Settings
+from whetstone.platform.settings import Settings
 from whetstone.platform.warehouse import Warehouse
 
 JUDGED = """
@@ -73,7 +73,9 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     from whetstone.grading.calibrate import held_out
     from whetstone.grading.calibration import NONE, Stage
     from whetstone.grading.cascade import NEVER
-    from whetstone.grading.plan import plan_category, shares_that_go_on
+    from whetstone.grading.claude.annotator import ClaudeAnnotator
+    from whetstone.grading.grade import grade_pairs
+    from whetstone.grading.plan import Quote, plan_category, shares_that_go_on
 
     warehouse, artifacts, instance = builder.warehouse, builder.artifacts, builder.instance
     if warehouse is None:
@@ -94,20 +96,21 @@ def plan_grading(settings: Settings, builder: Builder, categories: list[str] | N
     annotators, warnings = open_annotators(room)
     made = artifact_names(instance, "models.calibration").get(None)
     found = artifacts.open(made).facts if made else {"stages": [], "report": None}
-    unsure = {each.name: (each, Stage(each.name, each.version, NONE, NEVER)) for each in annotators}
-    known = {each["name"]: Stage(**each) for each in found["stages"] if each["name"] in unsure}
-    known = {name: stage for name, stage in known.items() if stage.version == unsure[name][0].version}
-    if unknown := [name for name in unsure if name not in known]:
+    quotes = {each.name: Quote(each, settings.claude_batch_from) for each in annotators if isinstance(each, ClaudeAnnotator)}
+    unsure = [(quotes.get(each.name, each), Stage(each.name, each.version, NONE, NEVER)) for each in annotators]
+    known = {(each["name"], each["version"]): Stage(**each) for each in found["stages"]}
+    cascade = [(each, known.get((each.name, each.version), never)) for each, never in unsure]
+    if unknown := [each.name for each in annotators if (each.name, each.version) not in known]:
         notes.append(f"{', '.join(unknown)} is not calibrated yet: it counts as never sure, so that its pairs go to the next stage, too")
-    books = room.ledger, guideline, room.entry, settings.claude_batch_from
+    shares = shares_that_go_on(found) if len(unknown) < len(annotators) else {}
+    books = room.ledger, guideline, room.entry
     judged = warehouse.read(JUDGED).assign(source="")
     dev = held_out(judged[judged["split"] == "dev"].reset_index(drop=True), settings.calibration_pairs)
-    paid = [each for name, each in unsure.items() if name in PAID]
-    rows = plan_category("(calibration)", dev, judged.iloc[:0], paid, {}, *books)[1:]
-    cascade = [(annotator, known.get(name, never)) for name, (annotator, never) in unsure.items()]
+    paid = [(each, never) for each, never in unsure if each.name in quotes]
+    rows = plan_category("(calibration)", grade_pairs(dev, judged.iloc[:0], paid, *books).stages, quotes, {})[1:]
     for category in categories or builder.history.categories:
         pairs, judgments = (warehouse.table(table, category) for table in ("marts.grade_candidates", "staging.judgments"))
-        rows += plan_category(category, pairs, judgments, cascade, shares_that_go_on(found) if known else {}, *books)
+        rows += plan_category(category, grade_pairs(pairs, judgments, cascade, *books).stages, quotes, shares)
     table = pd.DataFrame(rows)
     table["stage"] = table["stage"].mask(table["category"] == "(calibration)", "calibration of " + table["stage"])
     parts = [table.groupby("category", sort=False, as_index=False)[["to_buy", "usd", "at_most_usd"]].sum()]

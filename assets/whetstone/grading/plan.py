@@ -1,8 +1,8 @@
 """What grading would cost, before anything is bought: `whetstone grade --dry-run`.
 
-The cascade runs as in a build, but for the paid stages: what they answered before is in the ledger, and for the rest they only make an
-estimate. So what free stages settle is known (their answers are kept). How many pairs go on to a paid stage's successor is guessed from
-the held-out pairs of the calibration. `at_most_usd` needs no such guess: every pair to every stage, priced by bytes and the longest answer.
+The cascade runs as in a build (free stages answer, and what they say is kept), but of what a paid stage has not answered before it only
+makes an estimate. How many pairs go on to its successor is guessed from the held-out pairs of the calibration; `at_most_usd` needs no
+such guess: every pair to every stage, priced by bytes and the longest answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from whetstone.grading.annotator import Annotator, Book
-from whetstone.grading.calibration import Stage
+from whetstone.grading.annotator import Book
 from whetstone.grading.claude.annotator import ClaudeAnnotator, Estimate
-from whetstone.grading.grade import grade_pairs
-from whetstone.grading.guideline import Guideline
-from whetstone.grading.ledger import Entry, Ledger
 
 COLUMNS = ["category", "stage", "pairs", "known", "settled", "to_buy", "tokens_in", "tokens_out", "usd", "at_most_usd"]
 
@@ -34,29 +30,22 @@ class Quote:
 
 
 def plan_category(
-    category: str,
-    candidates: pd.DataFrame,
-    judgments: pd.DataFrame,
-    cascade: Sequence[tuple[Annotator, Stage]],
-    go_on: Mapping[str, float],
-    ledger: Ledger,
-    guideline: Guideline,
-    entry: Entry,
-    batch_from: int,
+    category: str, stages: Sequence[Mapping[str, Any]], quotes: Mapping[str, Quote], go_on: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """What each stage has to do for a category: rows of `COLUMNS`, human first; arguments as for `grade_pairs`, but for two.
+    """Rows of `COLUMNS`, human first, from `Graded.stages` of a cascade in which `quotes` (by name) just stood for the paid stages.
 
-    `go_on` is the share of the pairs put to a paid stage that it leaves to the next, by name (1 if unknown); `batch_from` as in `Quote`.
+    `go_on` is the share of the pairs put to a paid stage that it leaves to the next, by name (1 if unknown).
     """
-    quoted = [(Quote(each, batch_from) if isinstance(each, ClaudeAnnotator) else each, stage) for each, stage in cascade]
-    counts = {row["stage"]: row for row in grade_pairs(candidates, judgments, quoted, ledger, guideline, entry).stages}
-    rows, spared = [_row(category, counts["human"])], 0.0  # of the open pairs, those that an earlier purchase will probably settle
-    for annotator, _ in quoted:
-        count, cost, chance = counts[annotator.name], None, 1.0
-        if isinstance(annotator, Quote) and (unanswered := count["unanswered"]):
-            cost, chance = annotator.estimate, max(0.0, 1 - spared / unanswered)
-            spared += unanswered * chance * (1 - go_on.get(annotator.name, 1.0))
-        rows.append(_row(category, count, cost, chance))
+    rows, spared = [], 0.0  # of the open pairs, those that an earlier purchase will probably settle
+    for stage in stages[:-2]:  # all but vote and nobody
+        name, unanswered, cost, chance = stage["stage"], stage["unanswered"], Estimate(), 1.0
+        if unanswered and name in quotes:
+            cost, chance = quotes[name].estimate, max(0.0, 1 - spared / unanswered)  # each of the open pairs is asked with this chance
+            spared += unanswered * chance * (1 - go_on.get(name, 1.0))
+        expected = [round(each * chance) for each in cost[:3]]
+        counts = [stage["asked"], stage["asked"] - unanswered, stage["settled"]]
+        values = [category, name, *counts, *expected, cost.expected_usd * chance, cost.at_most_usd]
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
 
 
@@ -69,11 +58,3 @@ def shares_that_go_on(found: Mapping[str, Any]) -> dict[str, float]:
         shares[row["stage"]] = (left - share) / left if left > 0 else 0.0
         left -= share
     return shares
-
-
-def _row(category: str, count: Mapping[str, Any], cost: Estimate | None = None, chance: float = 1.0) -> dict[str, Any]:
-    """`cost` is that of all open pairs, each of which is asked with this `chance`."""
-    cost, known = cost or Estimate(), count["asked"] - count["unanswered"]
-    expected = [round(each * chance) for each in cost[:3]]
-    values = [category, count["stage"], count["asked"], known, count["settled"], *expected, cost.expected_usd * chance, cost.at_most_usd]
-    return dict(zip(COLUMNS, values, strict=True))

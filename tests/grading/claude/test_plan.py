@@ -13,7 +13,8 @@ from tests.grading.stand_in import StandIn
 from whetstone.grading.annotator import Local, make_answers
 from whetstone.grading.calibration import NONE, Stage
 from whetstone.grading.cascade import NEVER
-from whetstone.grading.plan import COLUMNS, plan_category, shares_that_go_on
+from whetstone.grading.grade import grade_pairs
+from whetstone.grading.plan import COLUMNS, Quote, plan_category, shares_that_go_on
 
 PAIRS = pairs_of(20)
 NOBODY_JUDGED = PAIRS.iloc[:0].assign(grade=0, source="")
@@ -39,9 +40,10 @@ def test_a_plan_by_hand(server: StandIn, make_shop: Callable[..., Shop]) -> None
     small.grade(PAIRS.head(4))
     spent = len(server.bill)
     judged = PAIRS.iloc[[19]][["query_id", "product_id"]].assign(grade=4, source="survey")
-    cascade = [stage(Free(), 0.5), stage(small.annotator, NEVER), stage(large.annotator, 0.8)]
-    books = small.ledger, small.guideline, small.entry, 10
-    rows = plan_category("garden", PAIRS, judged, cascade, {"claude_small": 0.25}, *books)
+    quotes = {each.annotator.name: Quote(each.annotator, 10) for each in (small, large)}
+    cascade = [stage(Free(), 0.5), stage(quotes["claude_small"], NEVER), stage(quotes["claude_large"], 0.8)]
+    graded = grade_pairs(PAIRS, judged, cascade, small.ledger, small.guideline, small.entry)
+    rows = plan_category("garden", graded.stages, quotes, {"claude_small": 0.25})
     assert all(list(row) == COLUMNS for row in rows) and len(server.bill) == spent
     counts = [[row[name] for name in ("stage", "pairs", "known", "settled")] for row in rows]
     assert counts == [["human", 1, 1, 1], ["free", 19, 19, 4], ["claude_small", 15, 4, 0], ["claude_large", 15, 0, 0]]
@@ -55,11 +57,11 @@ def test_a_plan_by_hand(server: StandIn, make_shop: Callable[..., Shop]) -> None
 
 def test_without_known_shares_all_go_on_and_nothing_is_nothing(make_shop: Callable[..., Shop]) -> None:
     shop = make_shop()
-    cascade = [stage(shop.annotator, NEVER)]
-    books = shop.ledger, shop.guideline, shop.entry, 10
-    (_, row) = plan_category("garden", PAIRS, NOBODY_JUDGED, cascade, {}, *books)
+    quotes = {"claude_small": Quote(shop.annotator, 10)}
+    books = [stage(quotes["claude_small"], NEVER)], shop.ledger, shop.guideline, shop.entry
+    (_, row) = plan_category("garden", grade_pairs(PAIRS, NOBODY_JUDGED, *books).stages, quotes, {})
     assert (row["to_buy"], row["usd"]) == (20, pytest.approx(shop.annotator.estimate(PAIRS, True).expected_usd))
-    (_, row) = plan_category("garden", PAIRS.iloc[:0], NOBODY_JUDGED, cascade, {}, *books)
+    (_, row) = plan_category("garden", grade_pairs(PAIRS.iloc[:0], NOBODY_JUDGED, *books).stages, quotes, {})
     assert (row["pairs"], row["to_buy"], row["usd"]) == (0, 0, 0.0)
 
 
