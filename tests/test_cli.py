@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from whetstone.platform.settings import PROJECT, Settings
@@ -60,6 +61,22 @@ def test_report_prints_the_table_and_the_json(built_shop) -> None:
     table = run(built_shop.settings, "report").stdout
     assert all(name in table for name in ("random", "bm25", "base", "hybrid_champion")) and "report.html" in table
     assert json.loads(run(built_shop.settings, "report", "--json").stdout)["source"] == "demo"
+
+
+def test_a_corrected_judgment_that_waits_is_said(built_shop, tmp_path) -> None:
+    shop = built_shop.copy(tmp_path / "home")
+    assert " waits: " not in run(shop.settings, "report").stdout
+    path = shop.settings.data_dir / "judgments.parquet"
+    judged = pd.read_parquet(path)
+    judged.loc[0, "grade"] = 4 - judged.loc[0, "grade"] if judged.loc[0, "grade"] != 2 else 0
+    judged.to_parquet(path)
+    shop.builder().run("judged_pairs")
+    said = "staging.judged_pairs waits: 1 changed rows are no more than WHETSTONE_RETRAIN_SHARE=0.1 of it"
+    assert said in run(shop.settings, "report").stdout and said in run(shop.settings, "status").stdout
+    assert said not in run(shop.settings, "report", "--json").stdout
+    shop.settings = shop.settings.model_copy(update={"retrain_share": 0.0})
+    shop.builder().run("judged_pairs")
+    assert " waits: " not in run(shop.settings, "report").stdout
 
 
 def test_a_deleted_copy_of_the_report_is_no_loss(built_shop, tmp_path) -> None:

@@ -90,7 +90,7 @@ def test_a_file_is_one_idea(path: Path) -> None:
 def test_the_whole_gets_no_longer() -> None:
     """The aim is 8,000 lines, blank lines and docstrings included; the bound is what there is today and may only go down."""
     lines = sum(len(path.read_text().splitlines()) for path in [*files(), *(PROJECT / "sql").rglob("*.sql")])
-    assert lines <= 13_129
+    assert lines <= 12_959
 
 
 def test_no_debris() -> None:

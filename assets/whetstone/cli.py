@@ -187,15 +187,20 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print report.js
     """Print the evaluation of the last build; before there is one, that is an error."""
     from whetstone.evaluation.pages import table_text
     from whetstone.platform.artifacts import Artifacts
-    from whetstone.platform.asset import artifact_names
+    from whetstone.platform.asset import artifact_names, key_of
+    from whetstone.platform.history import History
+    from whetstone.platform.staleness import waiting
 
     settings = load_settings()
-    made = artifact_names(dagster_instance(settings), "reports.report").get(None)
+    instance = dagster_instance(settings)
+    made = artifact_names(instance, "reports.report").get(None)
     if made is None:
         raise WhetstoneError(f"there is no report of source {settings.source} yet; run `whetstone build`")
     content = (Artifacts(settings.root / "artifacts").open(made).path / "report.json").read_text(encoding="utf-8")
     sys.stdout.write(content if as_json else table_text(json.loads(content)))
     if not as_json:
+        for line in waiting(History(instance), [key_of("staging.judged_pairs")], settings.retrain_share):
+            OUT.print(line)
         OUT.print(f"\nreport: {settings.root / 'report' / 'report.html'} (also .md and .json)")
 
 
@@ -273,11 +278,15 @@ def dev(context: typer.Context) -> None:
 
 def _print_stale(select: str | None, category: list[str] | None) -> tuple[int, int]:
     """Say what is stale and why; how many of the selected places are, and how many are not."""
-    builder = open_builder(load_settings())
+    from whetstone.platform.staleness import waiting
+
+    builder = open_builder(settings := load_settings())
     wanted = builder.selected(select, category)
     stale = [each for each in builder.stale() if each.place in wanted]
     for each in stale:
         OUT.print(plain(str(each)))
+    for line in waiting(builder.history, builder.graph.nodes, settings.retrain_share):
+        OUT.print(line)
     return len(stale), len(wanted) - len(stale)
 
 

@@ -23,6 +23,7 @@ LOG = logging.getLogger("whetstone.build")
 INPUT_TAG = "whetstone/"
 ARTIFACT_TAG = "whetstone-artifact/name"
 BUILD_TAG = "whetstone/build"
+WAITS_TAG = "whetstone/waits"  # changed rows that a table doesn't take in until there are more of them
 OWNERS = ["team:search"]
 Contents: TypeAlias = dict[tuple[str, str | None], tuple[str, Mapping[str, Any]]]
 """Version and metadata of what is reported and not made by a step of its own, by table and category."""
@@ -112,10 +113,13 @@ def result(
     if found is None:
         raise ValueError("an asset returns a content version: give written, artifact or version")
     counts = {"dagster/row_count": written.count_rows} if written else {}
+    tags = {ARTIFACT_TAG: artifact.name.replace("/", ".")} if artifact else {}
+    if written and written.count_held:
+        tags[WAITS_TAG] = str(written.count_held)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(found),
         metadata={**counts, **(metadata or {})},
-        tags={ARTIFACT_TAG: artifact.name.replace("/", ".")} if artifact else {},
+        tags=tags,
     )
 
 

@@ -5,14 +5,14 @@ is not the one it was made from, when it was made from an input that it no longe
 pass, or when its artifact is damaged. Nothing is stale because of a clock, or because a parent ran again with the same content.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from whetstone.platform.artifacts import fingerprint
-from whetstone.platform.asset import ARTIFACT_TAG, INPUT_TAG, table_of
+from whetstone.platform.asset import ARTIFACT_TAG, INPUT_TAG, WAITS_TAG, table_of
 from whetstone.platform.history import NEVER, TAG_LENGTH, History, Materialized
 from whetstone.platform.warehouse import Step
 
@@ -144,6 +144,13 @@ def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str
 
     places = [(node, place) for node in graph.nodes.values() for place in graph.places(node, history.categories)]
     return [Stale(*place, why) for node, place in places if (why := tuple(reasons(node, place[1])))]
+
+
+def waiting(history: History, keys: Iterable[dg.AssetKey], share: float) -> list[str]:
+    """A line for each table that is held as it was: how many of its rows changed, of which there must be more than `share`."""
+    made = {key: history.latest(key).get(None) for key in keys}
+    counts = {table_of(key): int(each.tags[WAITS_TAG]) for key, each in made.items() if each and WAITS_TAG in each.tags}
+    return [f"{table} waits: {n:,} changed rows are no more than WHETSTONE_RETRAIN_SHARE={share:g} of it" for table, n in counts.items()]
 
 
 def _changes(parent: dg.AssetKey, made: Materialized, history: History, written: Written) -> str:
