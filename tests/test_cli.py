@@ -65,18 +65,20 @@ def test_report_prints_the_table_and_the_json(built_shop) -> None:
 
 def test_a_corrected_judgment_that_waits_is_said(built_shop, tmp_path) -> None:
     shop = built_shop.copy(tmp_path / "home")
-    assert " waits: " not in run(shop.settings, "report").stdout
+    assert "is held by" not in run(shop.settings, "report").stdout
     path = shop.settings.data_dir / "judgments.parquet"
     judged = pd.read_parquet(path)
     judged.loc[0, "grade"] = 4 - judged.loc[0, "grade"] if judged.loc[0, "grade"] != 2 else 0
     judged.to_parquet(path)
     shop.builder().run("judged_pairs")
-    said = "staging.judged_pairs waits: 1 changed rows are no more than WHETSTONE_RETRAIN_SHARE=0.1 of it"
+    said = "staging.judged_pairs is held by WHETSTONE_RETRAIN_SHARE; changed rows that wait: 1\n"
     assert said in run(shop.settings, "report").stdout and said in run(shop.settings, "status").stdout
+    assert said not in run(shop.settings, "status", "--select", "bm25_run").stdout
+    assert said not in run(shop.settings, "status", WHETSTONE_RETRAIN_SHARE="0").stdout  # stale: it is not held any longer
     assert said not in run(shop.settings, "report", "--json").stdout
     shop.settings = shop.settings.model_copy(update={"retrain_share": 0.0})
     shop.builder().run("judged_pairs")
-    assert " waits: " not in run(shop.settings, "report").stdout
+    assert "is held by" not in run(shop.settings, "report").stdout
 
 
 def test_a_deleted_copy_of_the_report_is_no_loss(built_shop, tmp_path) -> None:

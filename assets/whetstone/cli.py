@@ -70,7 +70,7 @@ def build(
 
 @app.command()
 def status(select: Select = None, category: Categories = None) -> None:
-    """Say which asset partitions are stale, and why."""
+    """Say which asset partitions are stale, and why, and which tables wait for more changed rows."""
     stale, others = _print_stale(select, category)
     OUT.print(f"{stale} stale, {others} up to date")
 
@@ -189,7 +189,7 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print report.js
     from whetstone.platform.artifacts import Artifacts
     from whetstone.platform.asset import artifact_names, key_of
     from whetstone.platform.history import History
-    from whetstone.platform.staleness import waiting
+    from whetstone.platform.staleness import held_back
 
     settings = load_settings()
     instance = dagster_instance(settings)
@@ -199,7 +199,7 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print report.js
     content = (Artifacts(settings.root / "artifacts").open(made).path / "report.json").read_text(encoding="utf-8")
     sys.stdout.write(content if as_json else table_text(json.loads(content)))
     if not as_json:
-        for line in waiting(History(instance), [key_of("staging.judged_pairs")], settings.retrain_share):
+        for line in held_back(History(instance), [key_of("staging.judged_pairs")]):
             OUT.print(line)
         OUT.print(f"\nreport: {settings.root / 'report' / 'report.html'} (also .md and .json)")
 
@@ -277,15 +277,15 @@ def dev(context: typer.Context) -> None:
 
 
 def _print_stale(select: str | None, category: list[str] | None) -> tuple[int, int]:
-    """Say what is stale and why; how many of the selected places are, and how many are not."""
-    from whetstone.platform.staleness import waiting
+    """Say what is stale and why, and what is held; how many of the selected places are stale, and how many are not."""
+    from whetstone.platform.staleness import held_back
 
-    builder = open_builder(settings := load_settings())
+    builder = open_builder(load_settings())
     wanted = builder.selected(select, category)
     stale = [each for each in builder.stale() if each.place in wanted]
     for each in stale:
         OUT.print(plain(str(each)))
-    for line in waiting(builder.history, builder.graph.nodes, settings.retrain_share):
+    for line in held_back(builder.history, sorted(key for key, c in wanted.difference(each.place for each in stale) if c is None)):
         OUT.print(line)
     return len(stale), len(wanted) - len(stale)
 

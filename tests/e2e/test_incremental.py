@@ -18,7 +18,7 @@ from whetstone.platform.asset import artifact_names, key_of
 from whetstone.platform.history import History
 from whetstone.platform.registry import registry_of
 from whetstone.platform.vectors import Vectors
-from whetstone.retrieval import embedding
+from whetstone.retrieval import encode as encoding
 from whetstone.retrieval.dense import exact_search
 from whetstone.retrieval.encode import Embedder
 
@@ -78,7 +78,7 @@ def test_an_edit_costs_what_it_touches(built_world: World, monkeypatch: pytest.M
         encoded.extend(texts if side == "product" else [])
         return original(encoder, texts, side, **options)
 
-    original = embedding.encode
+    original = encoding.encode
     monkeypatch.setattr(embedding, "encode", encode)
 
     world.write(price_cents="stock.price_cents + 1")

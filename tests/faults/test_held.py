@@ -15,7 +15,7 @@ from tests.faults.conftest import MINED, edit, trouble
 from tests.faults.states import State, state
 
 from whetstone.platform import warehouse
-from whetstone.retrieval import embedding
+from whetstone.retrieval import encode as encoding
 
 HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
 
@@ -47,7 +47,7 @@ def test_a_warehouse_that_is_held_for_too_long_is_named(shop: World, wanted: Sta
         [said] = trouble(shop)
         assert str(shop.settings.warehouse_path) in said and "close that process" in said
 
-    encode, holders = embedding.encode, []
+    encode, holders = encoding.encode, []
 
     def hold(*args: Any, **options: Any) -> Any:
         if not holders:

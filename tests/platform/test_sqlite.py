@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,14 @@ def test_a_file_keeps_its_engine_and_two_instances_stay_apart(tmp_path: Path, mo
         assert len(made) - opened <= 2  # the file of events of no run, and at most another that was not needed before
         [latest] = History(instance).latest(dg.AssetKey("asset")).values()
         assert latest.data_version == f"{name}19"
+
+
+@pytest.mark.parametrize("name", sqlite.STORAGES)
+def test_each_of_dagsters_storages_keeps_its_engines(tmp_path: Path, name: str) -> None:
+    sqlite.without_waiting(tmp_path)
+    create_engine = import_module(f"dagster._core.storage.{name}").create_engine
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    assert create_engine(url, poolclass=NullPool) is create_engine(url, poolclass=NullPool)
 
 
 def test_engines_of_other_kinds_of_files_are_told_apart() -> None:

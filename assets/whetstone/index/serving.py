@@ -100,10 +100,10 @@ def open_searcher(settings: Settings, read: Callable[[str], pd.DataFrame]) -> Se
         raise WhetstoneError(f"no search index was published for source {settings.source} in {settings.home}; run `whetstone build`")
     served, base = state.sets[0], state.bases[state.current].base
     products = read("select product_id, category, title, text, text_hash from staging.products order by product_id")
-    names = {c: name for c, name in sorted(served.shards.items()) if c in set(products["category"])}  # a dropped one's shard may be gone
+    known = set(products["category"])  # a dropped category's shard may be gone
     return Searcher(
         products,
-        cache(lambda: {category: open_shard(artifacts.open(name)) for category, name in names.items()}),
+        cache(lambda: {c: open_shard(artifacts.open(name)) for c, name in sorted(served.shards.items()) if c in known}),
         Embedder(served.encoder, settings.root / "vectors", settings.device),
         Embedder(base, settings.root / "vectors", settings.device),
         settings,

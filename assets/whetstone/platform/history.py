@@ -1,4 +1,4 @@
-"""What Dagster remembers of past materialisations and checks: the one module that touches its internals, with its own test.
+"""What Dagster remembers of past materialisations and checks: with `sqlite.py`, what touches its storage's internals.
 
 Dagster's public API answers one partition at a time; status over thousands of partitions needs these two bulk queries.
 """

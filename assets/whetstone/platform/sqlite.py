@@ -6,8 +6,7 @@ instance a connection stays, which keeps their log: the disk is waited for once 
 event. After a power cut the last events may be missing, and their steps run again; the log of a run that was under way may be unreadable,
 and a build then drops it (`History.end`).
 
-Each of those connections comes from an SQLAlchemy engine of its own, which asks the file what it can do and compiles its SQL anew. Here a
-file keeps its engine and what that has compiled; its pool still keeps no connection.
+Each connection also has an SQLAlchemy engine of its own, which compiles its SQL anew. Here a file keeps its engine, but no connection.
 """
 
 import sqlite3
@@ -23,7 +22,7 @@ from sqlalchemy.engine import Engine
 
 OF_THE_INSTANCE = ("index", "runs", "schedules")
 STORAGES = ("event_log.sqlite.sqlite_event_log", "runs.sqlite.sqlite_run_storage", "schedules.sqlite.sqlite_schedule_storage")
-ENGINES = 32  # files whose engines are kept: the instance's, and of runs under way
+ENGINES = 32  # files whose engines a storage keeps: the instance's, and those of its last runs
 _folders: set[Path] = set()
 _kept: dict[str, sqlite3.Connection] = {}
 
@@ -42,10 +41,10 @@ def _remembered(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
     """The same function, that answers with the same engine for the same file."""
 
     @lru_cache(ENGINES)
-    def engine_of(url: str, poolclass: type, *connect_args: tuple[str, Any]) -> Engine:
-        return create_engine(url, poolclass=poolclass, connect_args=dict(connect_args))
+    def engine_of(url: str, connect_args: tuple[tuple[str, Any], ...], **how: Any) -> Engine:
+        return create_engine(url, connect_args=dict(connect_args), **how)
 
-    return lambda url, poolclass, connect_args=None: engine_of(url, poolclass, *(connect_args or {}).items())
+    return lambda url, connect_args=None, **how: engine_of(url, tuple((connect_args or {}).items()), **how)
 
 
 def _connected(connection: Any, _record: object) -> None:

@@ -146,11 +146,11 @@ def stale_partitions(graph: Graph, history: History, damage: Callable[[str], str
     return [Stale(*place, why) for node, place in places if (why := tuple(reasons(node, place[1])))]
 
 
-def waiting(history: History, keys: Iterable[dg.AssetKey], share: float) -> list[str]:
-    """A line for each table that is held as it was: how many of its rows changed, of which there must be more than `share`."""
+def held_back(history: History, keys: Iterable[dg.AssetKey]) -> list[str]:
+    """A line for each table that a share of changed rows holds as it was: how many had changed at its last build."""
     made = {key: history.latest(key).get(None) for key in keys}
     counts = {table_of(key): int(each.tags[WAITS_TAG]) for key, each in made.items() if each and WAITS_TAG in each.tags}
-    return [f"{table} waits: {n:,} changed rows are no more than WHETSTONE_RETRAIN_SHARE={share:g} of it" for table, n in counts.items()]
+    return [f"{table} is held by WHETSTONE_RETRAIN_SHARE; changed rows that wait: {n:,}" for table, n in counts.items()]
 
 
 def _changes(parent: dg.AssetKey, made: Materialized, history: History, written: Written) -> str:

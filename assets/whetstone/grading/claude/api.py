@@ -118,7 +118,7 @@ def in_words(text: str) -> str:
 
 @contextmanager
 def _explained(doing: str, *, is_paid: bool = False) -> Iterator[None]:
-    """Turns the SDK's errors into ours, without a request's headers; for a paid request only a status that refuses it is no doubt."""
+    """Turns the SDK's errors into ours, without a request's headers; a paid request is in doubt unless its status refuses it."""
     try:
         yield
     except anthropic.APIError as error:
@@ -128,6 +128,7 @@ def _explained(doing: str, *, is_paid: bool = False) -> Iterator[None]:
         if is_paid and isinstance(error, anthropic.RateLimitError):
             wait = error.response.headers.get("retry-after", "")
             raise Busy(words, status, float(wait) if wait.replace(".", "", 1).isdecimal() else None) from None
-        if (400 <= status < 500 and status != 408) if is_paid else status in (404, 410):
+        is_refused = 400 <= status < 500 and status != 408 if is_paid else status in (404, 410)
+        if is_refused:
             raise Rejected(words, status) from None
         raise (InDoubt if is_paid else WhetstoneError)(words) from None
