@@ -79,7 +79,7 @@ def test_an_edit_costs_what_it_touches(built_world: World, monkeypatch: pytest.M
         return original(encoder, texts, side, **options)
 
     original = encoding.encode
-    monkeypatch.setattr(embedding, "encode", encode)
+    monkeypatch.setattr(encoding, "encode", encode)
 
     world.write(price_cents="stock.price_cents + 1")
     assert world.build() == set() and encoded == []

@@ -57,7 +57,7 @@ def test_a_warehouse_that_is_held_for_too_long_is_named(shop: World, wanted: Sta
 
     with monkeypatch.context() as patch:
         patch.setattr(warehouse, "LOCK_PATIENCE_S", 0.2)
-        patch.setattr(embedding, "encode", hold)  # from the middle of the build on
+        patch.setattr(encoding, "encode", hold)  # from the middle of the build on
         said = trouble(shop)
     assert said and all(str(shop.settings.warehouse_path) in each and "close that process" in each for each in said)
     holders[0].__exit__(None, None, None)
