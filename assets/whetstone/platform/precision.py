@@ -1,6 +1,7 @@
-"""Where to compute and how precisely: bf16 autocast only where the hardware has it.
+"""Where to compute and how precisely: bf16 autocast only where the hardware gains from it.
 
-On processors without AMX or avx512_bf16, half precision is about a hundred times slower than fp32, so the flags decide.
+On a processor it does with AMX. With avx512_bf16 alone MiniLM took 2.3 times as long as in fp32 to encode and 1.4 times to train (Xeon,
+one thread), and with neither about a hundred times, so the flags decide.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -19,14 +20,13 @@ def pick_device(name: str = "auto") -> str:
 
 @cache
 def has_bf16(device: str) -> bool:
-    """Whether bf16 matrix products are done by hardware on this device (`cpu` or `cuda[:n]`)."""
+    """Whether bf16 is faster than fp32 on this device (`cpu` or `cuda[:n]`)."""
     if device.startswith("cuda"):
         import torch
 
         return bool(torch.cuda.is_bf16_supported())
     cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
 
 
 def half_precision(device: str = "cpu") -> AbstractContextManager[object]:
