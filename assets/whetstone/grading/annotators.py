@@ -76,8 +76,8 @@ def _claude(name: str, model: str, prompt: Prompt, room: Room) -> ClaudeAnnotato
     if key:
         api, most_usd = Api(key.get_secret_value(), settings.anthropic_base_url), settings.category_budget_usd
         limits = Limits(settings.budget_usd, float("inf") if most_usd is None else most_usd)
-        lock, pace = settings.root / "purchases.lock", (settings.claude_batch_from, settings.claude_poll_s)
-        desk = Desk(api, room.ledger, room.entry, limits, lock, *pace)
+        lock, batch_from = settings.root / "purchases.lock", settings.claude_batch_from
+        desk = Desk(api, room.ledger, room.entry, limits, lock, batch_from=batch_from, poll_s=settings.claude_poll_s)
     return ClaudeAnnotator(name, model, price, prompt, room.ledger, desk)
 
 

@@ -49,8 +49,8 @@ def train_cross_encoder(
     Weighted cross entropy, AdamW, 10 % warm-up to `LEARNING_RATE`, linear decay, bf16 autocast where the hardware has it. Run i has the
     seed `seed` + i and sets its own queries aside.
 
-    Returns `runs` (`_train_one`), the `spread` of their accuracy and macro F1 (least, greatest), `pairs`; without judgments nothing is
-    trained, and `absent` says so. WhetstoneError: a grade that the guideline doesn't have.
+    Returns `runs` (of each seed, held_out, loss, curve), the `spread` of their accuracy and macro F1 (least, greatest), `pairs`; without
+    judgments nothing is trained, and `absent` says so. WhetstoneError: a grade that the guideline doesn't have.
     """
     queries = np.sort(judged["query_id"].unique())
     if len(queries) < 2:
